@@ -1,0 +1,2 @@
+//! The raftkv client.
+fn main() {}

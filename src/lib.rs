@@ -1,0 +1,27 @@
+//! raftkv: a replicated key-value store over Raft, without an async runtime.
+//!
+//! Arrows of import point down only; `tests/tidy.rs` holds them:
+//!
+//! ```text
+//!  node/  event loop ── gateway/  gRPC services        client  blocking
+//!     │                     └── grpc/ ── h2/ ─────────────┘
+//!  replica    the one interpreter of effects
+//!     ├── raft/    the consensus FSM: pure
+//!     ├── kv/      the replicated state machine: pure
+//!     └── storage/ raft log on top of the `raftkv-wal` crate
+//!  codec/     bytes <-> messages, over types that build.rs makes from proto/
+//! ```
+
+pub mod codec;
+pub mod kv;
+pub mod raft;
+
+/// Types generated from `proto/` by build.rs.
+#[allow(missing_docs, clippy::all)]
+pub mod proto {
+    include!(concat!(env!("OUT_DIR"), "/proto.rs"));
+    pub use raftkv::*;
+
+    /// The encoded `FileDescriptorSet` of `proto/`, for server reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}

@@ -1,0 +1,2 @@
+//! A raftkv node.
+fn main() {}
