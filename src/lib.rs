@@ -15,6 +15,7 @@
 pub mod codec;
 pub mod kv;
 pub mod raft;
+pub mod replica;
 
 /// Types generated from `proto/` by build.rs.
 #[allow(missing_docs, clippy::all)]
