@@ -1,13 +1,25 @@
 //! The consensus FSM.
 
+mod candidate;
+mod core;
 mod effect;
+mod follower;
 mod input;
+mod leader;
+mod log;
 mod message;
 mod note;
+mod progress;
+mod quorum;
+mod reads;
+mod rng;
 mod types;
 
+pub use self::core::{Options, Raft, Saved, Status};
 pub use effect::{Effect, Effects, HardState, RefusalReason, RoleChange, RoleName};
 pub use input::Input;
+pub use log::Log;
 pub use message::{Append, AppendOutcome, Entry, EntryKind, Message, VoteKind};
 pub use note::{Note, StepDown, VoteDenial};
+pub use quorum::Config;
 pub use types::{Index, LogPos, NodeId, Round, Seq, Term, Token};

@@ -1,0 +1,741 @@
+//! The one way in, [`Raft::step`], the rules that hold in every role (Figure 2, "All Servers"),
+//! and the changes from one role to another (Figure 4).
+
+use std::collections::VecDeque;
+
+use super::{
+    candidate::{Candidate, Stage},
+    effect::{Effect, Effects, HardState, RefusalReason, RoleChange, RoleName},
+    follower::{self, Follower},
+    input::Input,
+    leader::Leader,
+    log::Log,
+    message::{AppendOutcome, Entry, EntryKind, Message, VoteKind},
+    note::{Note, StepDown, VoteDenial},
+    quorum::Config,
+    rng::Rng,
+    types::{Index, LogPos, NodeId, Seq, Term},
+};
+
+/// A term further ahead than this is a forgery or damage: adopted, it would use up the numbers
+/// that all later elections need, on every member.
+const TERM_JUMP_MAX: u64 = 1 << 32;
+
+/// How a node behaves; the same on every member, save `id` and `seed`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node.
+    pub id: NodeId,
+    /// The members.
+    pub config: Config,
+    /// Election timeouts are drawn from 1 to 2 times this many ticks (§5.2).
+    pub election_timeout_ticks: u32,
+    /// A leader asserts itself each time this many ticks have passed.
+    pub heartbeat_ticks: u32,
+    /// Where the timeouts' randomness starts.
+    pub seed: u64,
+    /// An append carries no more bytes of entries than this, or a single entry.
+    pub append_max_bytes: u64,
+    /// At most so many appends are under way to a follower.
+    pub in_flight_max: usize,
+    /// Commands are refused while more bytes than this wait to be committed.
+    pub uncommitted_max_bytes: u64,
+}
+
+impl Options {
+    /// The defaults, at a tick of 10 ms: election timeouts of 150 to 300 ms, heartbeats of 50 ms.
+    #[must_use]
+    pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
+        Options {
+            id,
+            config,
+            election_timeout_ticks: 15,
+            heartbeat_ticks: 5,
+            seed,
+            append_max_bytes: 1 << 20,
+            in_flight_max: 128,
+            uncommitted_max_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a node's disk holds when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// Term and vote.
+    pub hard: HardState,
+    /// The log, all of it durable.
+    pub log: Log,
+}
+
+/// What a node is and knows, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// Its role.
+    pub role: RoleName,
+    /// `currentTerm` and `votedFor`.
+    pub hard: HardState,
+    /// The leader of the term, when known.
+    pub leader: Option<NodeId>,
+    /// The last entry.
+    pub last: LogPos,
+    /// The last durable entry.
+    pub durable: Index,
+    /// `commitIndex`.
+    pub commit: Index,
+    /// The last entry handed out to be applied.
+    pub applied: Index,
+    /// As a leader: `matchIndex` and `nextIndex` of each other member.
+    pub progress: Vec<(NodeId, Index, Index)>,
+}
+
+/// One member's consensus state.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    core: Core,
+    role: Role,
+}
+
+/// The role, with all that exists only in it: a follower's `nextIndex` cannot be asked for.
+#[derive(Clone, Debug)]
+enum Role {
+    Follower(Follower),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+/// What a handler wants its node to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transition {
+    /// Follow, of the current term.
+    Follow { leader: Option<NodeId> },
+    /// Campaign.
+    Campaign(VoteKind),
+    /// Lead the current term.
+    Lead,
+}
+
+/// What every role has.
+#[derive(Clone, Debug)]
+pub(super) struct Core {
+    pub(super) options: Options,
+    pub(super) hard: HardState,
+    pub(super) log: Log,
+    pub(super) commit: Index,
+    applied: Index,
+    pub(super) durable: Index,
+    last_seq: Seq,
+    /// Writes that are not known to be durable, each with the last index it reaches.
+    unpersisted: VecDeque<(Seq, Index)>,
+    /// This step's write, so far.
+    hard_changed: bool,
+    unwritten: Vec<Entry>,
+    rng: Rng,
+}
+
+impl Raft {
+    /// A follower with what its disk holds. Nothing is known to be committed: that is learnt
+    /// from a leader (§5.2, §5.3).
+    #[must_use]
+    pub fn restore(options: Options, saved: Saved) -> Raft {
+        assert!(
+            options.heartbeat_ticks < options.election_timeout_ticks,
+            "no time to be heard"
+        );
+        let last = saved.log.last();
+        assert!(
+            last.term <= saved.hard.term,
+            "entry {last} is ahead of term {}",
+            saved.hard.term
+        );
+        let mut core = Core {
+            rng: Rng::new(options.seed),
+            options,
+            hard: saved.hard,
+            log: saved.log,
+            commit: Index::ZERO,
+            applied: Index::ZERO,
+            durable: last.index,
+            last_seq: Seq::NONE,
+            unpersisted: VecDeque::new(),
+            hard_changed: false,
+            unwritten: Vec::new(),
+        };
+        let role = Role::Follower(Follower::new(None, core.draw_timeout()));
+        Raft { core, role }
+    }
+
+    /// Takes one event and says what must follow from it. Total: nothing that a peer can send
+    /// makes it fail.
+    ///
+    /// # Panics
+    /// If the last step's effects were not drained, or on a bug of ours.
+    pub fn step(&mut self, input: Input, out: &mut Effects) {
+        assert!(out.0.is_empty(), "the last step's effects were not run");
+        let before = self.role_change();
+        match input {
+            Input::Tick => self.tick(out),
+            Input::Receive { from, message } => self.receive(from, message, out),
+            Input::Propose { commands } => match &mut self.role {
+                Role::Leader(leader) => leader.propose(&mut self.core, commands, out),
+                _ => {
+                    let tokens = commands.into_iter().map(|(token, _)| token).collect();
+                    out.push(Effect::Refused {
+                        tokens,
+                        reason: self.not_leader(),
+                    });
+                }
+            },
+            Input::Read { tokens } => match &mut self.role {
+                Role::Leader(leader) => leader.read(&mut self.core, tokens, out),
+                _ => out.push(Effect::Refused {
+                    tokens,
+                    reason: self.not_leader(),
+                }),
+            },
+            Input::Transfer { to } => match &mut self.role {
+                Role::Leader(leader) => leader.transfer(&mut self.core, to, out),
+                _ => out.note(Note::TransferRefused),
+            },
+            Input::Persisted { upto } => self.persisted(upto, out),
+        }
+        self.core.apply(out);
+        self.core.seal(out);
+        let after = self.role_change();
+        if after != before {
+            out.push(Effect::Role(after));
+        }
+    }
+
+    /// What this node is and knows.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let RoleChange { role, leader, .. } = self.role_change();
+        let progress = match &self.role {
+            Role::Leader(leader) => leader.progress(),
+            _ => Vec::new(),
+        };
+        Status {
+            id: self.core.options.id,
+            role,
+            hard: self.core.hard,
+            leader,
+            last: self.core.log.last(),
+            durable: self.core.durable,
+            commit: self.core.commit,
+            applied: self.core.applied,
+            progress,
+        }
+    }
+
+    /// Terms and sizes of the log's entries.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.core.log
+    }
+
+    fn role_change(&self) -> RoleChange {
+        let (role, leader) = match &self.role {
+            Role::Follower(follower) => (RoleName::Follower, follower.leader),
+            Role::Candidate(candidate) => match candidate.stage {
+                Stage::PreVote => (RoleName::PreCandidate, None),
+                Stage::Vote { .. } => (RoleName::Candidate, None),
+            },
+            Role::Leader(_) => (RoleName::Leader, Some(self.core.options.id)),
+        };
+        RoleChange {
+            role,
+            term: self.core.hard.term,
+            leader,
+        }
+    }
+
+    fn not_leader(&self) -> RefusalReason {
+        RefusalReason::NotLeader {
+            leader: self.role_change().leader,
+        }
+    }
+
+    fn tick(&mut self, out: &mut Effects) {
+        let next = match &mut self.role {
+            Role::Follower(follower) => follower.tick(),
+            Role::Candidate(candidate) => candidate.tick(),
+            Role::Leader(leader) => leader.tick(&mut self.core, out),
+        };
+        self.transit(next, out);
+    }
+
+    fn persisted(&mut self, upto: Seq, out: &mut Effects) {
+        self.core.persisted(upto);
+        let next = match &mut self.role {
+            Role::Follower(_) => None,
+            Role::Candidate(candidate) => candidate.persisted(&self.core, upto),
+            Role::Leader(leader) => {
+                leader.persisted(&mut self.core, out);
+                None
+            }
+        };
+        self.transit(next, out);
+    }
+
+    /// Figure 2, "All Servers": a higher term is adopted, a lower one is answered with ours.
+    fn receive(&mut self, from: NodeId, message: Message, out: &mut Effects) {
+        let id = self.core.options.id;
+        if from == id || !self.core.options.config.contains(from) {
+            return out.note(Note::Impossible {
+                from,
+                what: "not another member",
+            });
+        }
+        let (term, ours) = (message.term(), self.core.hard.term);
+        if term < ours {
+            return self.core.answer_stale(from, &message, out);
+        }
+        if term > ours {
+            if term.0 - ours.0 > TERM_JUMP_MAX {
+                return out.note(Note::Impossible {
+                    from,
+                    what: "term jump",
+                });
+            }
+            match &message {
+                // A pre-vote names the term that would be: nobody is in it yet (th. 9.6).
+                Message::VoteRequest {
+                    kind: VoteKind::PreVote,
+                    ..
+                }
+                | Message::VoteReply {
+                    pre_vote: true,
+                    granted: true,
+                    ..
+                } => {}
+                // th. 4.2.3: while a leader is heard, an election cannot depose it. Else a member
+                // that was cut off, or removed, disturbs the cluster with each of its timeouts.
+                Message::VoteRequest {
+                    kind: VoteKind::Election,
+                    ..
+                } => {
+                    if let Some(leader) = self.leader_alive() {
+                        let why = VoteDenial::LeaderAlive(leader);
+                        return out.note(Note::VoteDenied { to: from, why });
+                    }
+                    self.adopt(term, out);
+                }
+                _ => self.adopt(term, out),
+            }
+        }
+        self.dispatch(from, message, out);
+    }
+
+    fn dispatch(&mut self, from: NodeId, message: Message, out: &mut Effects) {
+        match message {
+            Message::Append(append) => {
+                if self.follow(from, out) {
+                    follower::append(&mut self.core, from, append, out);
+                }
+            }
+            Message::Heartbeat { commit, round, .. } => {
+                if self.follow(from, out) {
+                    follower::heartbeat(&mut self.core, from, commit, round, out);
+                }
+            }
+            Message::TimeoutNow { .. } => {
+                if self.follow(from, out) {
+                    self.transit(Some(Transition::Campaign(VoteKind::Transfer)), out);
+                }
+            }
+            Message::VoteRequest { term, last, kind } => {
+                self.vote_request(from, term, last, kind, out);
+            }
+            Message::VoteReply {
+                term,
+                granted,
+                pre_vote,
+            } => {
+                let next = match &mut self.role {
+                    Role::Candidate(candidate) => {
+                        candidate.reply(&self.core, from, term, granted, pre_vote, out)
+                    }
+                    _ => {
+                        out.note(Note::StaleReply { from });
+                        None
+                    }
+                };
+                self.transit(next, out);
+            }
+            Message::AppendReply { outcome, .. } => match &mut self.role {
+                Role::Leader(leader) => leader.append_reply(&mut self.core, from, outcome, out),
+                _ => out.note(Note::StaleReply { from }),
+            },
+            Message::HeartbeatReply { round, .. } => match &mut self.role {
+                Role::Leader(leader) => leader.heartbeat_reply(&mut self.core, from, round, out),
+                _ => out.note(Note::StaleReply { from }),
+            },
+        }
+    }
+
+    /// The sender leads our term: follow it (§5.2). A candidate steps down; for a leader it
+    /// cannot be, since a term has one (Election Safety). Returns whether it is followed.
+    fn follow(&mut self, leader: NodeId, out: &mut Effects) -> bool {
+        let known = match &self.role {
+            Role::Follower(follower) => follower.leader,
+            Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.core.options.id),
+        };
+        if known.is_some_and(|known| known != leader) {
+            out.note(Note::Impossible {
+                from: leader,
+                what: "a second leader in one term",
+            });
+            return false;
+        }
+        if let Role::Candidate(_) = self.role {
+            out.note(Note::SteppedDown {
+                why: StepDown::LeaderExists(leader),
+            });
+            self.transit(
+                Some(Transition::Follow {
+                    leader: Some(leader),
+                }),
+                out,
+            );
+        }
+        let Role::Follower(follower) = &mut self.role else {
+            unreachable!("a leader returned and a candidate stepped down")
+        };
+        follower.hear(leader);
+        true
+    }
+
+    /// RequestVote RPC, receiver implementation (Figure 2), and its pre-vote variant (th. 9.6).
+    fn vote_request(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last: LogPos,
+        kind: VoteKind,
+        out: &mut Effects,
+    ) {
+        let pre_vote = kind == VoteKind::PreVote;
+        match self.vote_denial(from, term, last, kind) {
+            Some(why) => {
+                out.note(Note::VoteDenied { to: from, why });
+                self.core
+                    .vote_reply(from, self.core.hard.term, false, pre_vote, out);
+            }
+            None => {
+                out.note(Note::VoteGranted { to: from, pre_vote });
+                if !pre_vote {
+                    // Figure 2, "Followers": granting a vote puts off one's own campaign.
+                    let timeout = self.core.draw_timeout();
+                    self.role = Role::Follower(Follower::new(None, timeout));
+                    self.core.set_hard(HardState {
+                        term,
+                        vote: Some(from),
+                    });
+                }
+                self.core.vote_reply(from, term, true, pre_vote, out);
+            }
+        }
+    }
+
+    fn vote_denial(
+        &self,
+        from: NodeId,
+        term: Term,
+        last: LogPos,
+        kind: VoteKind,
+    ) -> Option<VoteDenial> {
+        let ours = self.core.log.last();
+        if let Role::Leader(_) = self.role
+            && term == self.core.hard.term
+        {
+            return Some(VoteDenial::IsLeader);
+        }
+        // One vote in a term (§5.2). A pre-vote for a later term asks about no vote of ours.
+        if term == self.core.hard.term
+            && let Some(vote) = self.core.hard.vote
+            && vote != from
+        {
+            return Some(VoteDenial::VotedFor(vote));
+        }
+        if kind != VoteKind::Transfer
+            && let Some(leader) = self.leader_alive()
+        {
+            return Some(VoteDenial::LeaderAlive(leader));
+        }
+        // §5.4.1: by term, then by length. Else a leader may lack what is committed.
+        (last < ours).then_some(VoteDenial::LogBehind { ours, theirs: last })
+    }
+
+    /// The leader that was heard within the minimum election timeout (th. 4.2.3). One that leads
+    /// hears a majority (check-quorum) or has stepped down.
+    fn leader_alive(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower(follower) => {
+                follower.leader_alive(self.core.options.election_timeout_ticks)
+            }
+            Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.core.options.id),
+        }
+    }
+
+    /// Enters a later term, as a follower that has not voted and knows no leader.
+    fn adopt(&mut self, term: Term, out: &mut Effects) {
+        assert!(term > self.core.hard.term, "term {term} is not later");
+        if !matches!(self.role, Role::Follower(_)) {
+            out.note(Note::SteppedDown {
+                why: StepDown::HigherTerm(term),
+            });
+        }
+        self.core.set_hard(HardState { term, vote: None });
+        self.transit(Some(Transition::Follow { leader: None }), out);
+    }
+
+    fn transit(&mut self, next: Option<Transition>, out: &mut Effects) {
+        match next {
+            None => {}
+            Some(Transition::Follow { leader }) => self.become_follower(leader, out),
+            Some(Transition::Campaign(kind)) => self.campaign(kind, out),
+            Some(Transition::Lead) => {
+                assert!(
+                    matches!(self.role, Role::Candidate(_)),
+                    "only candidates are elected"
+                );
+                out.note(Note::Elected);
+                self.role = Role::Leader(Leader::elected(&mut self.core, out));
+            }
+        }
+    }
+
+    fn become_follower(&mut self, leader: Option<NodeId>, out: &mut Effects) {
+        let timeout = self.core.draw_timeout();
+        match std::mem::replace(
+            &mut self.role,
+            Role::Follower(Follower::new(leader, timeout)),
+        ) {
+            // The timer runs on: only a leader or a granted vote puts off a campaign (Figure 2).
+            // Else a candidate that cannot win keeps those that could from trying.
+            Role::Follower(mut follower) => {
+                follower.leader = leader;
+                self.role = Role::Follower(follower);
+            }
+            Role::Candidate(_) => {}
+            Role::Leader(mut old) => {
+                let tokens = old.take_reads();
+                if !tokens.is_empty() {
+                    out.push(Effect::Refused {
+                        tokens,
+                        reason: self.not_leader(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// §5.2, with pre-vote (th. 9.6): the term rises only when a majority would vote for us.
+    fn campaign(&mut self, kind: VoteKind, out: &mut Effects) {
+        let timeout = self.core.draw_timeout();
+        let candidate = Candidate::campaign(&mut self.core, kind, timeout, out);
+        let next = candidate.tally(&self.core.options.config, out);
+        self.role = Role::Candidate(candidate);
+        self.transit(next, out);
+    }
+}
+
+impl Core {
+    /// A fresh election timeout in ticks, from 1 to 2 times the least (§5.2, §9.3).
+    pub(super) fn draw_timeout(&mut self) -> u32 {
+        let least = self.options.election_timeout_ticks;
+        self.rng.between(least, 2 * least)
+    }
+
+    pub(super) fn set_hard(&mut self, hard: HardState) {
+        let old = self.hard;
+        assert!(
+            hard.term >= old.term,
+            "term falls from {} to {}",
+            old.term,
+            hard.term
+        );
+        let revoked = hard.term == old.term && old.vote.is_some() && hard.vote != old.vote;
+        assert!(!revoked, "a second vote in term {}", hard.term);
+        self.hard_changed |= hard != old;
+        self.hard = hard;
+    }
+
+    /// The other members.
+    pub(super) fn others(&self) -> Vec<NodeId> {
+        let id = self.options.id;
+        self.options
+            .config
+            .voters()
+            .filter(|&node| node != id)
+            .collect()
+    }
+
+    /// Sends at once.
+    pub(super) fn send(&self, to: NodeId, message: Message, out: &mut Effects) {
+        out.push(Effect::Send {
+            to,
+            message,
+            after: Seq::NONE,
+        });
+    }
+
+    /// Sends once all that has been written, this step's write with it, is durable.
+    pub(super) fn send_durable(&self, to: NodeId, message: Message, out: &mut Effects) {
+        out.push(Effect::Send {
+            to,
+            message,
+            after: HELD,
+        });
+    }
+
+    pub(super) fn vote_reply(
+        &self,
+        to: NodeId,
+        term: Term,
+        granted: bool,
+        pre_vote: bool,
+        out: &mut Effects,
+    ) {
+        let message = Message::VoteReply {
+            term,
+            granted,
+            pre_vote,
+        };
+        match pre_vote {
+            // It promises nothing (th. 9.6).
+            true => self.send(to, message, out),
+            // A vote that can be forgotten is two votes.
+            false => self.send_durable(to, message, out),
+        }
+    }
+
+    /// Tells a sender of an older term that its term is over (§5.1).
+    fn answer_stale(&self, from: NodeId, message: &Message, out: &mut Effects) {
+        let term = self.hard.term;
+        match message {
+            Message::Append(_) => {
+                out.note(Note::StaleLeader { from });
+                let outcome = AppendOutcome::StaleTerm;
+                self.send_durable(from, Message::AppendReply { term, outcome }, out);
+            }
+            Message::Heartbeat { round, .. } => {
+                out.note(Note::StaleLeader { from });
+                self.send(
+                    from,
+                    Message::HeartbeatReply {
+                        term,
+                        round: *round,
+                    },
+                    out,
+                );
+            }
+            Message::VoteRequest { kind, .. } => {
+                out.note(Note::VoteDenied {
+                    to: from,
+                    why: VoteDenial::StaleTerm,
+                });
+                self.vote_reply(from, term, false, *kind == VoteKind::PreVote, out);
+            }
+            _ => out.note(Note::StaleReply { from }),
+        }
+    }
+
+    /// Adds an entry of the current term, as a leader.
+    pub(super) fn append_own(&mut self, kind: EntryKind, data: bytes::Bytes) -> LogPos {
+        let pos = self.log.push(self.hard.term, data.len() as u64);
+        self.unwritten.push(Entry { pos, kind, data });
+        pos
+    }
+
+    /// Adds an entry of a leader's, as its follower.
+    pub(super) fn append_theirs(&mut self, entry: Entry) {
+        let pos = self.log.push(entry.pos.term, entry.data.len() as u64);
+        assert!(pos == entry.pos, "entry {} at {pos}", entry.pos);
+        self.unwritten.push(entry);
+    }
+
+    /// Drops the entries from `from` on, which conflict with the leader's (§5.3).
+    pub(super) fn truncate(&mut self, from: Index) {
+        let commit = self.commit;
+        assert!(from > commit, "truncating {from}, committed is {commit}");
+        self.log.truncate(from);
+        self.durable = self.durable.min(from.before());
+        for (_, last) in &mut self.unpersisted {
+            *last = (*last).min(from.before());
+        }
+    }
+
+    pub(super) fn commit_to(&mut self, index: Index, out: &mut Effects) {
+        let last = self.log.last().index;
+        assert!(index <= last, "committing {index}, the log ends at {last}");
+        if index > self.commit {
+            self.commit = index;
+            out.note(Note::Committed { index });
+        }
+    }
+
+    fn persisted(&mut self, upto: Seq) {
+        assert!(upto <= self.last_seq, "write {upto} was never asked for");
+        while let Some(&(seq, last)) = self.unpersisted.front()
+            && seq <= upto
+        {
+            self.durable = self.durable.max(last);
+            self.unpersisted.pop_front();
+        }
+    }
+
+    /// Figure 2, "All Servers": apply what is committed. Only what is durable here too, so that
+    /// the state machine never runs ahead of its own log.
+    fn apply(&mut self, out: &mut Effects) {
+        let upto = self.commit.min(self.durable);
+        if upto > self.applied {
+            out.push(Effect::Apply {
+                range: self.applied.next()..=upto,
+            });
+            self.applied = upto;
+        }
+    }
+
+    /// Puts this step's write before all else, and lets what depends on it wait for it.
+    fn seal(&mut self, out: &mut Effects) {
+        if self.hard_changed || !self.unwritten.is_empty() {
+            self.last_seq = self.last_seq.next();
+            self.unpersisted
+                .push_back((self.last_seq, self.log.last().index));
+            let hard = std::mem::take(&mut self.hard_changed).then_some(self.hard);
+            let entries = std::mem::take(&mut self.unwritten);
+            out.0.insert(
+                0,
+                Effect::Write {
+                    seq: self.last_seq,
+                    hard,
+                    entries,
+                },
+            );
+        }
+        for effect in &mut out.0 {
+            if let Effect::Send { after, .. } = effect
+                && *after == HELD
+            {
+                *after = self.last_seq;
+            }
+        }
+    }
+
+    /// The write that this step's changes will be part of.
+    pub(super) fn this_seq(&self) -> Seq {
+        match self.hard_changed || !self.unwritten.is_empty() {
+            true => self.last_seq.next(),
+            false => self.last_seq,
+        }
+    }
+}
+
+/// Stands for "this step's write" until the step is over.
+const HELD: Seq = Seq(u64::MAX);

@@ -1,0 +1,138 @@
+//! The follower (Figure 2, "Followers", and AppendEntries RPC, receiver implementation).
+
+use super::{
+    core::{Core, Transition},
+    effect::Effects,
+    message::{Append, AppendOutcome, Message, VoteKind},
+    note::Note,
+    types::{Index, LogPos, NodeId, Round},
+};
+
+/// What exists only in a follower.
+#[derive(Clone, Debug)]
+pub(super) struct Follower {
+    /// The leader of the current term, when known.
+    pub(super) leader: Option<NodeId>,
+    /// Ticks since the leader was heard or a vote was granted.
+    elapsed_ticks: u32,
+    timeout_ticks: u32,
+}
+
+impl Follower {
+    pub(super) fn new(leader: Option<NodeId>, timeout_ticks: u32) -> Follower {
+        Follower {
+            leader,
+            elapsed_ticks: 0,
+            timeout_ticks,
+        }
+    }
+
+    pub(super) fn tick(&mut self) -> Option<Transition> {
+        self.elapsed_ticks += 1;
+        let over = self.elapsed_ticks >= self.timeout_ticks;
+        over.then_some(Transition::Campaign(VoteKind::PreVote))
+    }
+
+    /// The leader of the term was heard: no campaign for another timeout (§5.2).
+    pub(super) fn hear(&mut self, leader: NodeId) {
+        self.leader = Some(leader);
+        self.elapsed_ticks = 0;
+    }
+
+    /// The leader, if it was heard within `least_ticks`.
+    pub(super) fn leader_alive(&self, least_ticks: u32) -> Option<NodeId> {
+        self.leader.filter(|_| self.elapsed_ticks < least_ticks)
+    }
+}
+
+/// Heartbeats vouch for no entry: they say who leads and what is committed.
+pub(super) fn heartbeat(
+    core: &mut Core,
+    from: NodeId,
+    commit: Index,
+    round: Round,
+    out: &mut Effects,
+) {
+    if commit > core.log.last().index {
+        let what = "heartbeat commits what the log here lacks";
+        return out.note(Note::Impossible { from, what });
+    }
+    core.commit_to(commit, out);
+    core.send(
+        from,
+        Message::HeartbeatReply {
+            term: core.hard.term,
+            round,
+        },
+        out,
+    );
+}
+
+/// AppendEntries RPC, receiver implementation.
+pub(super) fn append(core: &mut Core, from: NodeId, append: Append, out: &mut Effects) {
+    if let Some(what) = malformed(&append) {
+        return out.note(Note::Impossible { from, what });
+    }
+    let term = core.hard.term;
+    let prev = append.prev;
+    // Figure 2, AppendEntries 2: the consistency check that Log Matching rests on.
+    if !core.log.matches(prev) {
+        if prev.index <= core.commit {
+            let what = "append forks from a committed entry";
+            return out.note(Note::Impossible { from, what });
+        }
+        // Neither log can match beyond: not at an index that is missing here, not at a term
+        // that is later than the leader's there (§5.3, last paragraphs).
+        let hint = core.log.last_not_after(prev);
+        out.note(Note::AppendRefused { prev, hint });
+        let outcome = AppendOutcome::Conflict {
+            rejected: prev.index,
+            hint,
+        };
+        return core.send_durable(from, Message::AppendReply { term, outcome }, out);
+    }
+    let last_new = Index(prev.index.0 + append.entries.len() as u64);
+    let known = append
+        .entries
+        .iter()
+        .take_while(|entry| core.log.matches(entry.pos))
+        .count();
+    if let Some(first) = append.entries.get(known) {
+        // Figure 2, AppendEntries 3: drop only from a conflict on. An append that arrives
+        // late and is a prefix of the log must not cut off what came after it.
+        let from_index = first.pos.index;
+        if from_index <= core.log.last().index {
+            if from_index <= core.commit {
+                let what = "append conflicts with a committed entry";
+                return out.note(Note::Impossible { from, what });
+            }
+            out.note(Note::Truncated { from: from_index });
+            core.truncate(from_index);
+        }
+        for entry in append.entries.into_iter().skip(known) {
+            core.append_theirs(entry);
+        }
+    } else if known > 0 {
+        out.note(Note::NothingNew { last: last_new });
+    }
+    // Figure 2, AppendEntries 5: beyond the last new entry the log here may still differ.
+    core.commit_to(append.commit.min(last_new), out);
+    let outcome = AppendOutcome::Match(last_new);
+    core.send_durable(from, Message::AppendReply { term, outcome }, out);
+}
+
+/// What no leader sends.
+fn malformed(append: &Append) -> Option<&'static str> {
+    let mut last = append.prev;
+    for entry in &append.entries {
+        let LogPos { term, index } = entry.pos;
+        if index.before() != last.index {
+            return Some("entries are not consecutive");
+        }
+        if term < last.term || term > append.term {
+            return Some("an entry's term is out of order");
+        }
+        last = entry.pos;
+    }
+    (append.prev.term > append.term).then_some("the previous entry's term is ahead")
+}

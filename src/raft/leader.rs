@@ -1,0 +1,371 @@
+//! The leader (Figure 2, "Leaders"; §5.3, §5.4, §8).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{
+    core::{Core, Transition},
+    effect::{Effect, Effects, RefusalReason},
+    message::{AppendOutcome, EntryKind, Message},
+    note::{Note, StepDown},
+    progress::{Flow, Progress},
+    reads::Reads,
+    types::{Index, LogPos, NodeId, Round, Token},
+};
+
+/// An append carries no more entries than this, however small they are.
+pub(super) const APPEND_MAX_ENTRIES: u64 = 4096;
+
+/// What exists only in a leader.
+#[derive(Clone, Debug)]
+pub(super) struct Leader {
+    peers: BTreeMap<NodeId, Progress>,
+    /// The no-op of this term: until it commits, what is committed is not known (§8).
+    first: LogPos,
+    reads: Reads,
+    transfer: Option<Transfer>,
+    /// Ticks of this leadership.
+    now: u64,
+}
+
+/// A hand-over under way (th. 3.10).
+#[derive(Clone, Debug)]
+struct Transfer {
+    to: NodeId,
+    since: u64,
+    told: bool,
+}
+
+impl Leader {
+    /// Takes office: a no-op first, since entries of earlier terms commit only below one of this
+    /// term (§5.4.2), and reads wait for that too (§8).
+    pub(super) fn elected(core: &mut Core, out: &mut Effects) -> Leader {
+        let last = core.log.last().index;
+        let peers = core
+            .others()
+            .into_iter()
+            .map(|node| (node, Progress::new(last, 0)))
+            .collect();
+        let first = core.append_own(EntryKind::NO_OP, Bytes::new());
+        let reads = Reads::default();
+        let mut leader = Leader {
+            peers,
+            first,
+            reads,
+            transfer: None,
+            now: 0,
+        };
+        leader.send_appends(core, out);
+        leader
+    }
+
+    pub(super) fn progress(&self) -> Vec<(NodeId, Index, Index)> {
+        self.peers
+            .iter()
+            .map(|(&node, peer)| (node, peer.matched, peer.next))
+            .collect()
+    }
+
+    pub(super) fn take_reads(&mut self) -> Vec<Token> {
+        self.reads.take_all()
+    }
+
+    pub(super) fn tick(&mut self, core: &mut Core, out: &mut Effects) -> Option<Transition> {
+        self.now += 1;
+        let timeout = u64::from(core.options.election_timeout_ticks);
+        // Check-quorum (th. 6.2): whom no majority hears, another may have replaced. Its clients
+        // must learn that, and a half-open network must not keep it in office.
+        let heard = self.quorum_min(core, self.now, |peer| peer.heard_at);
+        if self.now - heard >= timeout {
+            out.note(Note::SteppedDown {
+                why: StepDown::NoQuorum,
+            });
+            return Some(Transition::Follow { leader: None });
+        }
+        if let Some(Transfer { to, since, .. }) = self.transfer
+            && self.now - since >= timeout
+        {
+            out.note(Note::TransferGivenUp { to });
+            self.transfer = None;
+        }
+        let heartbeat = u64::from(core.options.heartbeat_ticks);
+        if self.now.is_multiple_of(heartbeat) {
+            self.send_heartbeats(core, out);
+            let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+            for node in nodes {
+                self.ask_again(core, node, out);
+            }
+        }
+        None
+    }
+
+    /// Appends or their answers may be lost. A follower that is alive and yet owes an answer is
+    /// asked again whether its log reaches `next`; if not, its refusal starts a probe. The very
+    /// first probe is no exception (CCF #2803).
+    fn ask_again(&self, core: &Core, node: NodeId, out: &mut Effects) {
+        let peer = &self.peers[&node];
+        let alive = self.now - peer.heard_at <= u64::from(core.options.heartbeat_ticks);
+        let owes = match &peer.flow {
+            Flow::Probe { waiting } => *waiting,
+            Flow::Stream { in_flight } => !in_flight.is_empty(),
+        };
+        if alive && owes {
+            send_append(core, node, peer, peer.next.before(), out);
+        }
+    }
+
+    pub(super) fn propose(
+        &mut self,
+        core: &mut Core,
+        commands: Vec<(Token, Bytes)>,
+        out: &mut Effects,
+    ) {
+        let (tokens, commands): (Vec<Token>, Vec<Bytes>) = commands.into_iter().unzip();
+        if let Some(Transfer { to, .. }) = self.transfer {
+            return out.push(Effect::Refused {
+                tokens,
+                reason: RefusalReason::Transferring { to },
+            });
+        }
+        let last = core.log.last();
+        if core.log.bytes(core.commit, last.index) > core.options.uncommitted_max_bytes {
+            return out.push(Effect::Refused {
+                tokens,
+                reason: RefusalReason::Busy,
+            });
+        }
+        for command in commands {
+            core.append_own(EntryKind::COMMAND, command);
+        }
+        let first = LogPos::new(core.hard.term, last.index.next());
+        out.push(Effect::Accepted { first, tokens });
+        self.send_appends(core, out);
+    }
+
+    pub(super) fn read(&mut self, core: &mut Core, tokens: Vec<Token>, out: &mut Effects) {
+        // §8: a new leader knows what is committed only once an entry of its term is.
+        if core.commit < self.first.index {
+            out.note(Note::ReadsAwaitOwnTerm);
+            return self.reads.wait(tokens);
+        }
+        self.reads.begin(core.commit, tokens);
+        self.send_heartbeats(core, out);
+        self.serve_reads(core, out);
+    }
+
+    pub(super) fn heartbeat_reply(
+        &mut self,
+        core: &mut Core,
+        from: NodeId,
+        round: Round,
+        out: &mut Effects,
+    ) {
+        if round > self.reads.round() {
+            let what = "confirms a read round that was never begun";
+            return out.note(Note::Impossible { from, what });
+        }
+        let peer = self.hear(from);
+        peer.round = peer.round.max(round);
+        self.serve_reads(core, out);
+    }
+
+    /// §8: reads are served once a majority has confirmed, after they arrived, that this node
+    /// still leads. Rounds are numbered, so an old answer cannot confirm a new read.
+    fn serve_reads(&mut self, core: &Core, out: &mut Effects) {
+        let own = self.reads.round().0;
+        let confirmed = Round(self.quorum_min(core, own, |peer| peer.round.0));
+        if let Some((index, tokens)) = self.reads.confirm(confirmed) {
+            out.note(Note::ReadsConfirmed { round: confirmed });
+            out.push(Effect::Serve { index, tokens });
+        }
+    }
+
+    pub(super) fn append_reply(
+        &mut self,
+        core: &mut Core,
+        from: NodeId,
+        outcome: AppendOutcome,
+        out: &mut Effects,
+    ) {
+        let last = core.log.last().index;
+        let peer = self.hear(from);
+        match outcome {
+            AppendOutcome::Match(index) if index > last => {
+                let what = "acknowledges entries that were never sent";
+                return out.note(Note::Impossible { from, what });
+            }
+            AppendOutcome::Match(index) => {
+                let probing = matches!(peer.flow, Flow::Probe { .. });
+                if !peer.matched(index) {
+                    out.note(Note::StaleReply { from });
+                } else if probing && matches!(peer.flow, Flow::Stream { .. }) {
+                    out.note(Note::Stream {
+                        peer: from,
+                        next: peer.next,
+                    });
+                }
+                self.advance_commit(core, out);
+                self.hand_over(core, out);
+            }
+            AppendOutcome::Conflict { rejected, .. } if !peer.refusal_is_current(rejected) => {
+                out.note(Note::StaleReply { from });
+            }
+            AppendOutcome::Conflict { rejected, hint } => {
+                let next = core.log.last_not_after(hint).index.next().min(rejected);
+                peer.go_back(next);
+                out.note(Note::GoBack {
+                    peer: from,
+                    next: peer.next,
+                });
+            }
+            AppendOutcome::StaleTerm => {
+                let what = "calls our term stale and names no later one";
+                return out.note(Note::Impossible { from, what });
+            }
+        }
+        self.send_append_to(core, from, out);
+    }
+
+    pub(super) fn persisted(&mut self, core: &mut Core, out: &mut Effects) {
+        self.advance_commit(core, out);
+    }
+
+    /// Figure 2, "Leaders", last rule; our own copy counts when it is durable.
+    fn advance_commit(&mut self, core: &mut Core, out: &mut Effects) {
+        let index = Index(self.quorum_min(core, core.durable.0, |peer| peer.matched.0));
+        if index <= core.commit {
+            return;
+        }
+        let pos = LogPos::new(core.log.term(index).expect("a majority holds it"), index);
+        if pos.term != core.hard.term {
+            // §5.4.2, Figure 8: a majority may hold an old term's entry and a later leader still
+            // replace it. One of our own term on top of it settles that.
+            return out.note(Note::OldTermNotCounted { pos });
+        }
+        core.commit_to(index, out);
+        if let Some(tokens) = self.reads.take_waiting() {
+            self.read(core, tokens, out);
+        }
+    }
+
+    /// Begins a hand-over (th. 3.10): no new commands, and as soon as the target has the whole
+    /// log it is told to campaign.
+    pub(super) fn transfer(&mut self, core: &mut Core, to: Option<NodeId>, out: &mut Effects) {
+        let timeout = u64::from(core.options.election_timeout_ticks);
+        let alive = |peer: &Progress| self.now - peer.heard_at < timeout;
+        let furthest = || {
+            let peers = self.peers.iter().filter(|(_, peer)| alive(peer));
+            peers
+                .max_by_key(|(_, peer)| peer.matched)
+                .map(|(&node, _)| node)
+        };
+        let Some(to) = to
+            .or_else(furthest)
+            .filter(|to| self.peers.contains_key(to))
+        else {
+            return out.note(Note::TransferRefused);
+        };
+        out.note(Note::TransferBegun { to });
+        self.transfer = Some(Transfer {
+            to,
+            since: self.now,
+            told: false,
+        });
+        self.hand_over(core, out);
+    }
+
+    fn hand_over(&mut self, core: &Core, out: &mut Effects) {
+        if let Some(transfer) = &mut self.transfer
+            && !transfer.told
+            && self.peers[&transfer.to].matched == core.log.last().index
+        {
+            transfer.told = true;
+            core.send(
+                transfer.to,
+                Message::TimeoutNow {
+                    term: core.hard.term,
+                },
+                out,
+            );
+        }
+    }
+
+    fn hear(&mut self, from: NodeId) -> &mut Progress {
+        let peer = self
+            .peers
+            .get_mut(&from)
+            .expect("messages come from other members");
+        peer.heard_at = self.now;
+        peer
+    }
+
+    fn quorum_min(&self, core: &Core, own: u64, value: impl Fn(&Progress) -> u64) -> u64 {
+        core.options
+            .config
+            .quorum_min(|node| self.peers.get(&node).map_or(own, &value))
+    }
+
+    fn send_heartbeats(&self, core: &Core, out: &mut Effects) {
+        for (&to, peer) in &self.peers {
+            // What the follower is not known to hold it must not commit: a heartbeat vouches for
+            // no entry.
+            let commit = core.commit.min(peer.matched);
+            let round = self.reads.round();
+            core.send(
+                to,
+                Message::Heartbeat {
+                    term: core.hard.term,
+                    commit,
+                    round,
+                },
+                out,
+            );
+        }
+    }
+
+    fn send_appends(&mut self, core: &Core, out: &mut Effects) {
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        for node in nodes {
+            self.send_append_to(core, node, out);
+        }
+    }
+
+    /// Sends what the follower lacks and its flow allows.
+    fn send_append_to(&mut self, core: &Core, node: NodeId, out: &mut Effects) {
+        let end = core.log.last().index;
+        let peer = self.peers.get_mut(&node).expect("another member");
+        while peer.next <= end {
+            let max_bytes = core.options.append_max_bytes;
+            let last = core.log.batch_end(peer.next, max_bytes, APPEND_MAX_ENTRIES);
+            match &mut peer.flow {
+                Flow::Probe { waiting: true } => return,
+                Flow::Probe { waiting } => {
+                    *waiting = true;
+                    return send_append(core, node, peer, last, out);
+                }
+                Flow::Stream { in_flight } if in_flight.len() >= core.options.in_flight_max => {
+                    return;
+                }
+                Flow::Stream { in_flight } => {
+                    in_flight.push_back(last);
+                    send_append(core, node, peer, last, out);
+                    peer.next = last.next();
+                }
+            }
+        }
+    }
+}
+
+/// Sends the entries from `peer.next` to `last`, or, with none, asks for what precedes them.
+fn send_append(core: &Core, to: NodeId, peer: &Progress, last: Index, out: &mut Effects) {
+    let before = peer.next.before();
+    let prev = LogPos::new(core.log.term(before).expect("within the log"), before);
+    out.push(Effect::SendAppend {
+        to,
+        term: core.hard.term,
+        prev,
+        last,
+        commit: core.commit,
+    });
+}
