@@ -13,6 +13,8 @@
 //! ```
 
 pub mod codec;
+pub mod grpc;
+pub mod h2;
 pub mod kv;
 pub mod raft;
 pub mod replica;

@@ -1,0 +1,198 @@
+//! The headers around a call: request, response, trailers.
+
+use super::{Code, Status, decode_timeout, encode_timeout, percent};
+use crate::h2::{ErrorCode, Header};
+use bytes::Bytes;
+use std::time::Duration;
+
+/// What a server needs to know of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// `/package.Service/Method`.
+    pub path: Bytes,
+    /// How long the caller waits, if it said so.
+    pub timeout: Option<Duration>,
+}
+
+/// Why a request is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not gRPC at all: answer with this HTTP status and a body, by [`plain_response`], after the
+    /// request has ended.
+    Http(u16),
+    /// gRPC, but not valid: answer with [`trailers_only`].
+    Grpc(Status),
+}
+
+/// The value of the first field with this name.
+pub fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a Bytes> {
+    headers
+        .iter()
+        .find(|header| header.name == name.as_bytes())
+        .map(|header| &header.value)
+}
+
+/// Reads the headers of a request.
+///
+/// # Errors
+/// 405 for another method than POST, 415 for another content type than gRPC's, INTERNAL for a
+/// malformed `grpc-timeout`, UNIMPLEMENTED for a compression (`grpc-encoding`) other than identity.
+pub fn parse_request(headers: &[Header]) -> Result<Call, Refusal> {
+    if !header(headers, "content-type").is_some_and(|value| is_grpc(value)) {
+        return Err(Refusal::Http(415));
+    }
+    if header(headers, ":method").is_none_or(|method| method != "POST") {
+        return Err(Refusal::Http(405));
+    }
+    let timeout = match header(headers, "grpc-timeout") {
+        None => None,
+        Some(value) => Some(decode_timeout(value).ok_or_else(|| {
+            let text = format!(
+                "malformed grpc-timeout {:?}",
+                String::from_utf8_lossy(value)
+            );
+            Refusal::Grpc(Status::new(Code::Internal, text))
+        })?),
+    };
+    if let Some(encoding) = header(headers, "grpc-encoding").filter(|value| *value != "identity") {
+        let name = String::from_utf8_lossy(encoding);
+        let text = format!("grpc-encoding {name:?} is not spoken here, only identity");
+        return Err(Refusal::Grpc(Status::new(Code::Unimplemented, text)));
+    }
+    let path = header(headers, ":path").cloned().unwrap_or_default();
+    Ok(Call { path, timeout })
+}
+
+fn is_grpc(content_type: &[u8]) -> bool {
+    match content_type.strip_prefix(b"application/grpc") {
+        Some([]) | Some([b'+' | b';', ..]) => true,
+        Some(_) | None => false,
+    }
+}
+
+/// The headers of a client's request.
+pub fn request_headers(
+    authority: impl Into<Bytes>,
+    path: &'static str,
+    timeout: Option<Duration>,
+) -> Vec<Header> {
+    let mut headers = vec![
+        Header::from_static(":method", "POST"),
+        Header::from_static(":scheme", "http"),
+        Header::from_static(":path", path),
+        Header::new(":authority", authority),
+        Header::from_static("te", "trailers"),
+        Header::from_static("content-type", "application/grpc"),
+        Header::from_static("user-agent", concat!("raftkv/", env!("CARGO_PKG_VERSION"))),
+    ];
+    headers.extend(timeout.map(|left| Header::new("grpc-timeout", encode_timeout(left))));
+    headers
+}
+
+/// The headers before a server's messages.
+pub fn response_headers() -> &'static [Header] {
+    static HEADERS: [Header; 2] = [
+        Header::from_static(":status", "200"),
+        Header::from_static("content-type", "application/grpc"),
+    ];
+    &HEADERS
+}
+
+/// The trailers after a server's messages. `metadata` follows the status.
+pub fn trailers(status: &Status, metadata: &[Header]) -> Vec<Header> {
+    with_status(Vec::with_capacity(2 + metadata.len()), status, metadata)
+}
+
+/// The one header block of an answer without messages, for `send_headers` with `end_stream`.
+pub fn trailers_only(status: &Status, metadata: &[Header]) -> Vec<Header> {
+    let mut headers = response_headers().to_vec();
+    if status.code == Code::Unimplemented {
+        // A client whose grpc-encoding is not spoken learns from this what is.
+        headers.push(Header::from_static("grpc-accept-encoding", "identity"));
+    }
+    with_status(headers, status, metadata)
+}
+
+fn with_status(mut headers: Vec<Header>, status: &Status, metadata: &[Header]) -> Vec<Header> {
+    headers.push(Header::from_static("grpc-status", status.code.digits()));
+    if !status.message.is_empty() {
+        let text = percent::encode(&status.message).into_owned();
+        headers.push(Header::new("grpc-message", text));
+    }
+    headers.extend_from_slice(metadata);
+    headers
+}
+
+/// The headers and the body of an answer to a request that is not gRPC.
+pub fn plain_response(http_status: u16) -> ([Header; 2], Bytes) {
+    let headers = [
+        Header::new(":status", http_status.to_string()),
+        Header::from_static("content-type", "text/plain"),
+    ];
+    (
+        headers,
+        Bytes::from_static(b"this port speaks gRPC: POST with content-type application/grpc\n"),
+    )
+}
+
+/// Reads the headers of a response: `None` when messages may follow, else the status of an answer
+/// without messages, or the one that stands for what is no gRPC answer at all.
+pub fn parse_response(headers: &[Header]) -> Option<Status> {
+    let http_status = header(headers, ":status").map_or(&b""[..], |value| value);
+    if let Some(status) = read_status(headers) {
+        return Some(status);
+    }
+    if http_status != b"200" {
+        let code = match http_status {
+            b"400" => Code::Internal,
+            b"401" => Code::Unauthenticated,
+            b"403" => Code::PermissionDenied,
+            b"404" => Code::Unimplemented,
+            b"429" | b"502" | b"503" | b"504" => Code::Unavailable,
+            _ => Code::Unknown,
+        };
+        let text = format!(
+            "HTTP status {}, not gRPC",
+            String::from_utf8_lossy(http_status)
+        );
+        return Some(Status::new(code, text));
+    }
+    let content_type = header(headers, "content-type").map_or(&b""[..], |value| value);
+    if !is_grpc(content_type) {
+        let name = String::from_utf8_lossy(content_type);
+        return Some(Status::new(
+            Code::Unknown,
+            format!("content-type {name:?}, not gRPC"),
+        ));
+    }
+    None
+}
+
+/// Reads the status of a call from its trailers. None there: [`Code::Unknown`], as gRPC's
+/// document asks.
+pub fn parse_status(trailers: &[Header]) -> Status {
+    read_status(trailers)
+        .unwrap_or_else(|| Status::new(Code::Unknown, "the answer ended without grpc-status"))
+}
+
+fn read_status(headers: &[Header]) -> Option<Status> {
+    let digits = header(headers, "grpc-status")?;
+    let number = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let code = number.map_or(Code::Unknown, Code::from_number);
+    let message = header(headers, "grpc-message").map_or(String::new(), |it| percent::decode(it));
+    Some(Status { code, message })
+}
+
+/// The status of a call that RST_STREAM broke off (`grpc/grpc`, doc/PROTOCOL-HTTP2.md, "Errors").
+pub fn reset_status(code: ErrorCode) -> Status {
+    let grpc = match code {
+        ErrorCode::REFUSED_STREAM => Code::Unavailable,
+        ErrorCode::CANCEL => Code::Cancelled,
+        ErrorCode::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+        ErrorCode::INADEQUATE_SECURITY => Code::PermissionDenied,
+        _ => Code::Internal,
+    };
+    Status::new(grpc, format!("the stream was reset with {code}"))
+}

@@ -1,0 +1,140 @@
+//! Message framing: a flag byte, the length in four bytes, the message.
+
+use super::{Code, Status};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Largest message that is taken, in bytes; what gRPC's libraries take by default.
+pub const MESSAGE_MAX_BYTES: usize = 4 << 20;
+
+/// Bytes before each message.
+const PREFIX_BYTES: usize = 5;
+
+/// Frames a message that is already encoded.
+pub fn frame(message: &[u8]) -> Bytes {
+    let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
+    put_prefix(&mut framed, message.len());
+    framed.put_slice(message);
+    framed.freeze()
+}
+
+/// Encodes and frames a message, in one allocation.
+pub fn encode(message: &impl prost::Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut framed = BytesMut::with_capacity(PREFIX_BYTES + length);
+    put_prefix(&mut framed, length);
+    message.encode_raw(&mut framed);
+    framed.freeze()
+}
+
+fn put_prefix(framed: &mut BytesMut, length: usize) {
+    let length = u32::try_from(length).expect("a message of ours is shorter than 4 GiB");
+    framed.put_u8(0);
+    framed.put_u32(length);
+}
+
+/// Cuts the DATA of one direction of a call into messages. A message that came within one piece is
+/// a view of it; only one that spans pieces is copied.
+#[derive(Debug, Default)]
+pub struct Deframer {
+    buffer: BytesMut,
+    whole: Bytes,
+}
+
+impl Deframer {
+    /// Nothing received yet.
+    pub fn new() -> Deframer {
+        Deframer::default()
+    }
+
+    /// Takes the next piece of the body. Call [`Deframer::next`] until it has no more before
+    /// the next piece, so that at most one message and one piece are held.
+    pub fn push(&mut self, data: Bytes) {
+        if self.buffer.is_empty() && self.whole.is_empty() {
+            self.whole = data;
+            return;
+        }
+        self.buffer.extend_from_slice(&self.whole);
+        self.whole = Bytes::new();
+        self.buffer.extend_from_slice(&data);
+    }
+
+    /// The next complete message, without its prefix.
+    ///
+    /// # Errors
+    /// From the prefix alone, before memory is taken: RESOURCE_EXHAUSTED for a message above
+    /// [`MESSAGE_MAX_BYTES`], INTERNAL for a compressed one (no compression is negotiated). The
+    /// call is over then.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it yields a Result that ends the call"
+    )]
+    pub fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        let held = if self.buffer.is_empty() {
+            &self.whole[..]
+        } else {
+            &self.buffer[..]
+        };
+        let Some(prefix) = held.first_chunk::<PREFIX_BYTES>() else {
+            return Ok(None);
+        };
+        let held_bytes = held.len();
+        let length = check_prefix(*prefix)?;
+        if held_bytes < PREFIX_BYTES + length {
+            self.buffer
+                .reserve(PREFIX_BYTES + length - self.buffer.len());
+            return Ok(None);
+        }
+        if self.buffer.is_empty() {
+            self.whole.advance(PREFIX_BYTES);
+            return Ok(Some(self.whole.split_to(length)));
+        }
+        self.buffer.advance(PREFIX_BYTES);
+        Ok(Some(self.buffer.split_to(length).freeze()))
+    }
+
+    /// Bytes of an incomplete message, or of messages not yet taken.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.len() + self.whole.len()
+    }
+
+    /// Checks that the body did not end within a message.
+    ///
+    /// # Errors
+    /// INTERNAL, if it did.
+    pub fn finish(&self) -> Result<(), Status> {
+        match self.held_bytes() {
+            0 => Ok(()),
+            held => Err(Status::new(
+                Code::Internal,
+                format!("the stream ended within a message, after {held} bytes of it"),
+            )),
+        }
+    }
+}
+
+fn check_prefix(prefix: [u8; PREFIX_BYTES]) -> Result<usize, Status> {
+    let [flag, length @ ..] = prefix;
+    match flag {
+        0 => {}
+        1 => {
+            return Err(Status::new(
+                Code::Internal,
+                "a compressed message, but no grpc-encoding was agreed on",
+            ));
+        }
+        _ => {
+            let text = format!("a message begins with flag {flag}; only 0 and 1 exist");
+            return Err(Status::new(Code::Internal, text));
+        }
+    }
+    match usize::try_from(u32::from_be_bytes(length)) {
+        Ok(length) if length <= MESSAGE_MAX_BYTES => Ok(length),
+        _ => Err(Status::new(
+            Code::ResourceExhausted,
+            format!(
+                "a message of {} bytes; the limit is {MESSAGE_MAX_BYTES}",
+                u32::from_be_bytes(length)
+            ),
+        )),
+    }
+}
