@@ -1,0 +1,452 @@
+use super::{Media, PREPARED_NAME, SegmentFile};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the page cache writes back at once.
+const PAGE_BYTES: usize = 4096;
+/// What a disk writes at once.
+const SECTOR_BYTES: usize = 512;
+/// "Input/output error" and "No space left on device", as the system numbers them.
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// A directory in memory that forgets like a real one.
+///
+/// Clones share the directory, so a test keeps it while the log that used it is dropped. Dropping
+/// and opening again is a process that was killed: everything written is still there.
+/// [`crash`](MemoryMedia::crash) is a power cut. It is deterministic and uses no thread.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryMedia {
+    disk: Arc<Mutex<Disk>>,
+}
+
+/// What a [`MemoryMedia`] can be told to fail at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// A write; half of its bytes arrive.
+    Write,
+    /// The sync of a file. Its unsynced pages then count as clean without being on the disk, as on
+    /// Linux: a later sync succeeds and does not write them.
+    Sync,
+    /// The creation of a segment: the disk is full.
+    Create,
+    /// A rename.
+    Publish,
+    /// The sync of the directory.
+    SyncDirectory,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    files: BTreeMap<u64, FileState>,
+    names: BTreeMap<String, u64>,
+    durable_names: BTreeMap<String, u64>,
+    unsynced_names: Vec<NameChange>,
+    next_file: u64,
+    /// Grows with each crash; files opened before it are gone.
+    boots: u64,
+    /// How many operations of each kind still succeed before one fails.
+    faults: BTreeMap<Operation, u64>,
+    /// How many operations still happen before the machine stops.
+    operations_left: Option<u64>,
+    /// The machine has stopped: nothing happens any more.
+    stopped: bool,
+}
+
+#[derive(Debug)]
+struct FileState {
+    /// What a reader sees.
+    cached: Vec<u8>,
+    /// For each page whose cached bytes may not be on the disk, what is there instead.
+    unsynced: BTreeMap<usize, DiskPage>,
+}
+
+#[derive(Debug)]
+struct DiskPage {
+    bytes: [u8; PAGE_BYTES],
+    /// A failed sync marked the page clean: nothing will write it back.
+    forgotten: bool,
+}
+
+#[derive(Debug)]
+enum NameChange {
+    Add { name: String, file: u64 },
+    Rename { from: String, to: String, file: u64 },
+    Remove { name: String, file: u64 },
+}
+
+impl NameChange {
+    fn apply(self, names: &mut BTreeMap<String, u64>) {
+        let mut drop_name = |name: String, file| {
+            if names.get(&name) == Some(&file) {
+                names.remove(&name);
+            }
+        };
+        match self {
+            NameChange::Add { name, file } => {
+                names.insert(name, file);
+            }
+            NameChange::Rename { from, to, file } => {
+                drop_name(from, file);
+                names.insert(to, file);
+            }
+            NameChange::Remove { name, file } => drop_name(name, file),
+        }
+    }
+}
+
+impl MemoryMedia {
+    /// An empty directory.
+    pub fn new() -> MemoryMedia {
+        MemoryMedia::default()
+    }
+
+    /// Cuts the power. Of every file an arbitrary subset of the pages written since its last sync
+    /// is on the disk, each whole or as any mix of its old and new sectors; of the names changed
+    /// since the last sync of the directory, each change has happened or has not. Pending faults
+    /// are forgotten, and logs opened before only get errors.
+    pub fn crash(&self, rng: &mut impl FnMut() -> u64) {
+        let mut disk = self.lock();
+        disk.boots += 1;
+        disk.faults.clear();
+        disk.operations_left = None;
+        disk.stopped = false;
+        for file in disk.files.values_mut() {
+            for (page, old) in std::mem::take(&mut file.unsynced) {
+                let from = page * PAGE_BYTES;
+                let to = (from + PAGE_BYTES).min(file.cached.len());
+                old.settle(&mut file.cached[from..to], rng);
+            }
+        }
+        let mut names = std::mem::take(&mut disk.durable_names);
+        for change in std::mem::take(&mut disk.unsynced_names) {
+            if rng() & 1 == 0 {
+                change.apply(&mut names);
+            }
+        }
+        disk.names = names.clone();
+        disk.durable_names = names;
+        disk.collect();
+    }
+
+    /// Lets `after` operations of this kind succeed and the next one fail, once.
+    pub fn fail(&self, operation: Operation, after: u64) {
+        self.lock().faults.insert(operation, after);
+    }
+
+    /// Lets `operations` more of any kind happen. Everything after them fails, a write after half
+    /// of its bytes, until [`crash`](MemoryMedia::crash).
+    pub fn stop_after(&self, operations: u64) {
+        self.lock().operations_left = Some(operations);
+    }
+
+    /// Whether [`stop_after`](MemoryMedia::stop_after) has struck.
+    pub fn stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// The names of all files, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().names.keys().cloned().collect()
+    }
+
+    /// The bytes of the file with this name, if there is one.
+    pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
+        let disk = self.lock();
+        Some(disk.files.get(disk.names.get(name)?)?.cached.clone())
+    }
+
+    /// Puts a file on the disk as if it had always been there: how a test damages one.
+    pub fn set_contents(&self, name: &str, bytes: Vec<u8>) {
+        let mut disk = self.lock();
+        let file = disk.add_file(bytes);
+        disk.names.insert(name.to_owned(), file);
+        disk.durable_names.insert(name.to_owned(), file);
+        disk.collect();
+    }
+
+    /// Takes a file off the disk.
+    pub fn delete(&self, name: &str) {
+        let mut disk = self.lock();
+        disk.names.remove(name);
+        disk.durable_names.remove(name);
+        disk.collect();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        // A panic elsewhere in a test must not hide behind one about the lock.
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DiskPage {
+    /// Turns the cached bytes of a page into those that a power cut leaves.
+    fn settle(&self, cached: &mut [u8], rng: &mut impl FnMut() -> u64) {
+        let choice = rng();
+        match choice % 4 {
+            _ if self.forgotten => cached.copy_from_slice(&self.bytes[..cached.len()]),
+            0 => {}
+            1 => cached.copy_from_slice(&self.bytes[..cached.len()]),
+            _ => {
+                let sectors = cached.chunks_mut(SECTOR_BYTES);
+                for (at, (new, old)) in sectors.zip(self.bytes.chunks(SECTOR_BYTES)).enumerate() {
+                    if choice >> (8 + at) & 1 == 1 {
+                        new.copy_from_slice(&old[..new.len()]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Disk {
+    /// Whether this operation happens; `Err` is what the caller gets instead.
+    fn admit(&mut self, operation: Operation) -> io::Result<()> {
+        self.stopped |= self.operations_left == Some(0);
+        if self.stopped {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        if let Some(left) = &mut self.operations_left {
+            *left -= 1;
+        }
+        match self.faults.get_mut(&operation) {
+            Some(0) => {
+                self.faults.remove(&operation);
+                let full = operation == Operation::Create;
+                Err(io::Error::from_raw_os_error(if full {
+                    ENOSPC
+                } else {
+                    EIO
+                }))
+            }
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn add_file(&mut self, bytes: Vec<u8>) -> u64 {
+        let file = self.next_file;
+        self.next_file += 1;
+        self.files.insert(
+            file,
+            FileState {
+                cached: bytes,
+                unsynced: BTreeMap::new(),
+            },
+        );
+        file
+    }
+
+    fn change(&mut self, change: NameChange) {
+        match &change {
+            NameChange::Add { name, file } => {
+                self.names.insert(name.clone(), *file);
+            }
+            NameChange::Rename { from, to, file } => {
+                self.names.remove(from);
+                self.names.insert(to.clone(), *file);
+            }
+            NameChange::Remove { name, .. } => {
+                self.names.remove(name);
+            }
+        }
+        self.unsynced_names.push(change);
+    }
+
+    /// Frees the files that no name can lead to any more.
+    fn collect(&mut self) {
+        let pending = self.unsynced_names.iter().map(|change| match change {
+            NameChange::Add { file, .. }
+            | NameChange::Rename { file, .. }
+            | NameChange::Remove { file, .. } => *file,
+        });
+        let durable = self.durable_names.values().copied();
+        let kept: BTreeSet<u64> = self
+            .names
+            .values()
+            .copied()
+            .chain(durable)
+            .chain(pending)
+            .collect();
+        self.files.retain(|file, _| kept.contains(file));
+    }
+}
+
+impl FileState {
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        for page in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
+            let from = page * PAGE_BYTES;
+            let to = (from + PAGE_BYTES).min(self.cached.len());
+            let cached = &self.cached[from..to];
+            let on_disk = self.unsynced.entry(page).or_insert_with(|| {
+                let mut old = [0; PAGE_BYTES];
+                old[..cached.len()].copy_from_slice(cached);
+                DiskPage {
+                    bytes: old,
+                    forgotten: false,
+                }
+            });
+            on_disk.forgotten = false;
+        }
+        self.cached[offset..end].copy_from_slice(bytes);
+    }
+}
+
+impl Media for MemoryMedia {
+    type File = MemoryFile;
+
+    fn list(&mut self) -> io::Result<Vec<String>> {
+        Ok(self.names())
+    }
+
+    fn open(&mut self, name: &str) -> io::Result<MemoryFile> {
+        let disk = self.lock();
+        let file = *disk.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        let cached = disk.files[&file].cached.clone();
+        let boot = disk.boots;
+        drop(disk);
+        Ok(MemoryFile {
+            media: self.clone(),
+            file,
+            boot,
+            cached,
+        })
+    }
+
+    fn prepare(&mut self, _segment_bytes: u64) {}
+
+    fn take_prepared(&mut self, segment_bytes: u64) -> io::Result<MemoryFile> {
+        let mut disk = self.lock();
+        disk.admit(Operation::Create)?;
+        if let Some(&file) = disk.names.get(PREPARED_NAME) {
+            disk.change(NameChange::Remove {
+                name: PREPARED_NAME.to_owned(),
+                file,
+            });
+        }
+        let file = disk.add_file(vec![0; segment_bytes as usize]);
+        disk.change(NameChange::Add {
+            name: PREPARED_NAME.to_owned(),
+            file,
+        });
+        drop(disk);
+        self.open(PREPARED_NAME)
+    }
+
+    fn publish(&mut self, name: &str) -> io::Result<()> {
+        let mut disk = self.lock();
+        disk.admit(Operation::Publish)?;
+        let file = *disk
+            .names
+            .get(PREPARED_NAME)
+            .ok_or(io::ErrorKind::NotFound)?;
+        let (from, to) = (PREPARED_NAME.to_owned(), name.to_owned());
+        disk.change(NameChange::Rename { from, to, file });
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        let mut disk = self.lock();
+        disk.admit(Operation::SyncDirectory)?;
+        disk.durable_names = disk.names.clone();
+        disk.unsynced_names.clear();
+        disk.collect();
+        Ok(())
+    }
+
+    fn remove_leftovers(&mut self) -> io::Result<()> {
+        let mut disk = self.lock();
+        if let Some(&file) = disk.names.get(PREPARED_NAME) {
+            disk.change(NameChange::Remove {
+                name: PREPARED_NAME.to_owned(),
+                file,
+            });
+        }
+        Ok(())
+    }
+
+    fn describe(&self, name: &str) -> String {
+        name.to_owned()
+    }
+}
+
+/// A file of a [`MemoryMedia`].
+#[derive(Debug)]
+pub struct MemoryFile {
+    media: MemoryMedia,
+    file: u64,
+    boot: u64,
+    /// The reader's view. A copy, so that reading needs no lock and lends plain slices.
+    cached: Vec<u8>,
+}
+
+impl MemoryFile {
+    /// The disk, unless the power went since this file was opened.
+    fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let disk = self.media.lock();
+        if disk.boots != self.boot {
+            return Err(io::Error::other(
+                "the machine has restarted since this file was opened",
+            ));
+        }
+        if disk.stopped {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        Ok(disk)
+    }
+}
+
+impl SegmentFile for MemoryFile {
+    fn len_bytes(&self) -> u64 {
+        self.cached.len() as u64
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = offset as usize;
+        assert!(
+            offset + bytes.len() <= self.cached.len(),
+            "a segment never grows"
+        );
+        let mut disk = self.disk()?;
+        let admitted = disk.admit(Operation::Write);
+        let arrived = if admitted.is_ok() {
+            bytes.len()
+        } else {
+            bytes.len() / 2
+        };
+        if let Some(state) = disk.files.get_mut(&self.file) {
+            state.write(offset, &bytes[..arrived]);
+        }
+        drop(disk);
+        admitted?;
+        self.cached[offset..offset + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut disk = self.disk()?;
+        let admitted = disk.admit(Operation::Sync);
+        let stopped = disk.stopped;
+        if let Some(state) = disk.files.get_mut(&self.file) {
+            if admitted.is_ok() {
+                state.unsynced.retain(|_, page| page.forgotten);
+            } else if !stopped {
+                state
+                    .unsynced
+                    .values_mut()
+                    .for_each(|page| page.forgotten = true);
+            }
+        }
+        admitted
+    }
+
+    fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.cached[range]
+    }
+}

@@ -1,0 +1,334 @@
+//! Opening a directory: which bytes are the log, and which are an accident.
+//!
+//! Everything is judged before anything is changed. The judgement is [`verdict`]; what it rests on
+//! is gathered by [`survey`] from the bytes alone.
+
+use crate::record::{
+    ALIGN, Batch, FLAG_STICKY, RecordHead, TRAILER_KIND, Trailer, ValidBatch, record_bytes,
+};
+use crate::segment::{
+    Predecessor, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, Sticky, segment_name, segment_seq,
+};
+use crate::{Cut, Error, Media, Options, Recovery, SegmentFile};
+
+/// A log found in a directory, repaired and durable.
+pub(crate) struct Recovered<F> {
+    pub(crate) segments: Vec<Segment<F>>,
+    pub(crate) batch: Batch,
+    pub(crate) sticky: Sticky,
+    /// Up to where the last segment is proven durable by its own trailers.
+    pub(crate) proven: u32,
+    /// The end of the last batch that holds records.
+    pub(crate) records_end: u32,
+    pub(crate) recovery: Recovery,
+}
+
+/// Opens the log in `media`, or returns `None` when there is none yet.
+pub(crate) fn recover<M: Media>(
+    media: &mut M,
+    owner: &[u8; 40],
+) -> Result<Option<Recovered<M::File>>, Error> {
+    let numbers = segment_numbers(media)?;
+    if numbers.is_empty() {
+        media
+            .remove_leftovers()
+            .map_err(|source| directory_error(media, source))?;
+        return Ok(None);
+    }
+    let mut segments = Vec::with_capacity(numbers.len());
+    let mut headers = Vec::with_capacity(numbers.len());
+    for &seq in &numbers {
+        let name = segment_name(seq);
+        let file = media.open(&name).map_err(|source| Error::Io {
+            doing: "open",
+            file: media.describe(&name),
+            source,
+        })?;
+        let bytes = file.bytes(0..file.len_bytes() as usize);
+        let (header, seed) = SegmentHeader::decode(bytes, &|| media.describe(&name), owner, seq)?;
+        segments.push(Segment {
+            file,
+            seq,
+            seed,
+            end: 0,
+        });
+        headers.push(header);
+    }
+    let mut last = None;
+    for (at, segment) in segments.iter_mut().enumerate() {
+        let found = survey(segment.bytes(), segment.seed);
+        let (bytes, seed) = (segment.bytes(), segment.seed);
+        let facts = Facts::gather(bytes, seed, &found, &headers[at], headers.get(at + 1));
+        if let Verdict::Damaged(reason) = verdict(&facts) {
+            return Err(Error::Damaged {
+                file: media.describe(&segment_name(segment.seq)),
+                offset: found.bad.min(facts.promised_end.max(found.end)) as u64,
+                reason,
+            });
+        }
+        segment.end = found.end as u32;
+        last = Some(found);
+    }
+    let last = last.expect("there is at least one segment");
+    let sticky = newest_sticky(&segments);
+    let records = segments.iter().map(count_records).sum();
+    let recovery = Recovery {
+        segments: segments.len(),
+        records,
+        cut: None,
+    };
+    let active = segments.last_mut().expect("there is at least one segment");
+    let mut recovered = Recovered {
+        batch: Batch::new(active.seed, active.end, last.chain),
+        proven: last.proven.max(headers[headers.len() - 1].head_end),
+        records_end: last.records_end as u32,
+        segments,
+        sticky,
+        recovery,
+    };
+    repair(media, &mut recovered)?;
+    Ok(Some(recovered))
+}
+
+/// Makes the first segment of an empty directory.
+pub(crate) fn create<M: Media>(
+    media: &mut M,
+    options: &Options,
+) -> Result<Recovered<M::File>, Error> {
+    let file = media
+        .take_prepared(options.segment_bytes)
+        .map_err(|source| Error::Create {
+            file: media.describe(&segment_name(1)),
+            source,
+        })?;
+    let nothing = Predecessor {
+        seq: 0,
+        end: 0,
+        chain: 0,
+    };
+    let (segment, batch) = Segment::start(media, file, options.owner, nothing, &Sticky::new())?;
+    Ok(Recovered {
+        proven: segment.end,
+        records_end: segment.end,
+        segments: vec![segment],
+        batch,
+        sticky: Sticky::new(),
+        recovery: Recovery::default(),
+    })
+}
+
+/// The numbers of all segments, without a gap.
+fn segment_numbers<M: Media>(media: &mut M) -> Result<Vec<u32>, Error> {
+    let names = media
+        .list()
+        .map_err(|source| directory_error(media, source))?;
+    let mut numbers: Vec<u32> = names.iter().filter_map(|name| segment_seq(name)).collect();
+    numbers.sort_unstable();
+    for pair in numbers.windows(2) {
+        if pair[0] + 1 != pair[1] {
+            return Err(Error::Missing {
+                file: media.describe(&segment_name(pair[0] + 1)),
+                next: segment_name(pair[1]),
+            });
+        }
+    }
+    Ok(numbers)
+}
+
+fn directory_error<M: Media>(media: &M, source: std::io::Error) -> Error {
+    Error::Io {
+        doing: "use the directory",
+        file: media.describe(""),
+        source,
+    }
+}
+
+/// Makes the accepted log durable and everything behind it zero.
+///
+/// The tail is written again although it can be read: after a failed sync or a killed process the
+/// page cache may show bytes that the disk never got, and pages that the kernel holds for clean.
+/// Zeros behind it keep a lost batch from ever continuing the chain of a later one.
+fn repair<M: Media>(media: &mut M, recovered: &mut Recovered<M::File>) -> Result<(), Error> {
+    let active = recovered
+        .segments
+        .last_mut()
+        .expect("there is at least one segment");
+    let name = media.describe(&segment_name(active.seq));
+    let failed = |doing, source| Error::Io {
+        doing,
+        file: name.clone(),
+        source,
+    };
+    let (from, end) = (recovered.proven as usize, active.end as usize);
+    let rest = &active.bytes()[end..];
+    recovered.recovery.cut = rest.iter().rposition(|&byte| byte != 0).map(|last| Cut {
+        file: name.clone(),
+        offset: end as u64,
+        bytes: last as u64 + 1,
+    });
+    let mut tail = active.bytes()[from..end].to_vec();
+    tail.resize(active.file.len_bytes() as usize - from, 0);
+    media
+        .remove_leftovers()
+        .map_err(|e| failed("remove the temporary file beside", e))?;
+    active
+        .file
+        .write_at(from as u64, &tail)
+        .map_err(|e| failed("rewrite the tail of", e))?;
+    active.file.sync().map_err(|e| failed("sync", e))?;
+    media
+        .sync_directory()
+        .map_err(|e| failed("sync the directory of", e))
+}
+
+/// What the bytes of one segment say.
+#[derive(Debug)]
+struct Survey {
+    /// Up to here every batch is valid and follows the one before.
+    end: usize,
+    chain: u32,
+    /// The first record that is not valid; at or after `end`.
+    bad: usize,
+    /// The highest `synced_to` of the valid batches.
+    proven: u32,
+    records_end: usize,
+}
+
+fn survey(segment: &[u8], seed: u32) -> Survey {
+    let mut found = Survey {
+        end: SEGMENT_HEADER_BYTES,
+        chain: seed,
+        bad: SEGMENT_HEADER_BYTES,
+        proven: 0,
+        records_end: SEGMENT_HEADER_BYTES,
+    };
+    loop {
+        match ValidBatch::decode(segment, seed, found.end, found.chain) {
+            Ok(batch) => {
+                found.end = batch.end;
+                found.chain = batch.chain;
+                found.proven = found.proven.max(batch.synced_to);
+                if batch.count > 0 {
+                    found.records_end = batch.end;
+                }
+            }
+            Err(bad) => {
+                found.bad = bad;
+                return found;
+            }
+        }
+    }
+}
+
+/// All that a verdict depends on.
+#[derive(Clone, Copy, Debug)]
+struct Facts {
+    /// Where the valid batches end.
+    end: usize,
+    /// How far the segment must reach: to the end that its successor recorded, or for the last
+    /// segment to the end of what was durable before it was named.
+    promised_end: usize,
+    /// The last segment has no successor that knows its final CRC.
+    last: bool,
+    /// The chain arrives at the value that the successor recorded.
+    chain_matches: bool,
+    /// A trailer beyond `end` says that more than `end` was durable.
+    proof_beyond: bool,
+    /// Nothing but zeros lies beyond `end`.
+    rest_is_zero: bool,
+}
+
+impl Facts {
+    fn gather(
+        segment: &[u8],
+        seed: u32,
+        found: &Survey,
+        header: &SegmentHeader,
+        next: Option<&SegmentHeader>,
+    ) -> Facts {
+        let end = found.end;
+        Facts {
+            end,
+            promised_end: next.map_or(header.head_end, |next| next.previous_end) as usize,
+            last: next.is_none(),
+            chain_matches: next.is_none_or(|next| next.previous_chain == found.chain),
+            proof_beyond: next.is_none() && proof_beyond(segment, seed, end),
+            rest_is_zero: segment[end..].iter().all(|&byte| byte == 0),
+        }
+    }
+}
+
+/// Looks behind the first bad byte for a trailer that was written after a sync of that byte.
+fn proof_beyond(segment: &[u8], seed: u32, end: usize) -> bool {
+    (end..segment.len())
+        .step_by(ALIGN)
+        .filter_map(|offset| Trailer::decode(segment, seed, offset))
+        .any(|trailer| trailer.synced_to as usize > end)
+}
+
+/// What to do with a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The valid batches are all there is.
+    Clean,
+    /// A batch was on its way when the power went: nobody was told of it, so it goes.
+    Torn,
+    /// Durable bytes have changed. They may have been promised to somebody, so nothing is cut.
+    Damaged(&'static str),
+}
+
+/// Tells a torn tail, which a crash may leave at any time, from damage, which it never does.
+fn verdict(facts: &Facts) -> Verdict {
+    if facts.end < facts.promised_end {
+        return Verdict::Damaged("no valid record, though the segment was durable beyond");
+    }
+    if !facts.last {
+        return if facts.end > facts.promised_end || !facts.chain_matches {
+            Verdict::Damaged("the records do not end as the next segment says")
+        } else {
+            Verdict::Clean
+        };
+    }
+    if facts.proof_beyond {
+        return Verdict::Damaged(
+            "no valid record, though a later batch was written after its sync",
+        );
+    }
+    if facts.rest_is_zero {
+        Verdict::Clean
+    } else {
+        Verdict::Torn
+    }
+}
+
+fn newest_sticky<F: SegmentFile>(segments: &[Segment<F>]) -> Sticky {
+    let mut sticky = Sticky::new();
+    for segment in segments {
+        let bytes = segment.bytes();
+        for (offset, head) in heads(bytes, segment.end) {
+            if head.flags & FLAG_STICKY != 0 {
+                let body = crate::record::body_at(bytes, offset, &head);
+                sticky.insert(head.kind, body.to_vec());
+            }
+        }
+    }
+    sticky
+}
+
+fn count_records<F: SegmentFile>(segment: &Segment<F>) -> u64 {
+    heads(segment.bytes(), segment.end).count() as u64
+}
+
+/// The records of a validated segment, trailers left out.
+pub(crate) fn heads(bytes: &[u8], end: u32) -> impl Iterator<Item = (usize, RecordHead)> {
+    let mut next = SEGMENT_HEADER_BYTES;
+    std::iter::from_fn(move || {
+        (next < end as usize).then(|| {
+            let at = next;
+            let head = RecordHead::trusted(bytes, at);
+            next += record_bytes(head.body_len);
+            (at, head)
+        })
+    })
+    .filter(|(_, head)| head.kind != TRAILER_KIND)
+}
