@@ -12,7 +12,7 @@ use super::{
     log::Log,
     message::{AppendOutcome, Entry, EntryKind, Message, VoteKind},
     note::{Note, StepDown, VoteDenial},
-    quorum::Config,
+    options::{Options, Saved, Status},
     rng::Rng,
     types::{Index, LogPos, NodeId, Seq, Term},
 };
@@ -21,86 +21,16 @@ use super::{
 /// that all later elections need, on every member.
 const TERM_JUMP_MAX: u64 = 1 << 32;
 
-/// How a node behaves; the same on every member, save `id` and `seed`.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// This node.
-    pub id: NodeId,
-    /// The members.
-    pub config: Config,
-    /// Election timeouts are drawn from 1 to 2 times this many ticks (§5.2).
-    pub election_timeout_ticks: u32,
-    /// A leader asserts itself each time this many ticks have passed.
-    pub heartbeat_ticks: u32,
-    /// Where the timeouts' randomness starts.
-    pub seed: u64,
-    /// An append carries no more bytes of entries than this, or a single entry.
-    pub append_max_bytes: u64,
-    /// At most so many appends are under way to a follower.
-    pub in_flight_max: usize,
-    /// Commands are refused while more bytes than this wait to be committed.
-    pub uncommitted_max_bytes: u64,
-}
-
-impl Options {
-    /// The defaults, at a tick of 10 ms: election timeouts of 150 to 300 ms, heartbeats of 50 ms.
-    #[must_use]
-    pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
-        Options {
-            id,
-            config,
-            election_timeout_ticks: 15,
-            heartbeat_ticks: 5,
-            seed,
-            append_max_bytes: 1 << 20,
-            in_flight_max: 128,
-            uncommitted_max_bytes: 64 << 20,
-        }
-    }
-}
-
-/// What a node's disk holds when it starts.
-#[derive(Clone, Debug, Default)]
-pub struct Saved {
-    /// Term and vote.
-    pub hard: HardState,
-    /// The log, all of it durable.
-    pub log: Log,
-}
-
-/// What a node is and knows, as plain data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// This node.
-    pub id: NodeId,
-    /// Its role.
-    pub role: RoleName,
-    /// `currentTerm` and `votedFor`.
-    pub hard: HardState,
-    /// The leader of the term, when known.
-    pub leader: Option<NodeId>,
-    /// The last entry.
-    pub last: LogPos,
-    /// The last durable entry.
-    pub durable: Index,
-    /// `commitIndex`.
-    pub commit: Index,
-    /// The last entry handed out to be applied.
-    pub applied: Index,
-    /// As a leader: `matchIndex` and `nextIndex` of each other member.
-    pub progress: Vec<(NodeId, Index, Index)>,
-}
-
 /// One member's consensus state.
 #[derive(Clone, Debug)]
 pub struct Raft {
-    core: Core,
-    role: Role,
+    pub(super) core: Core,
+    pub(super) role: Role,
 }
 
 /// The role, with all that exists only in it: a follower's `nextIndex` cannot be asked for.
 #[derive(Clone, Debug)]
-enum Role {
+pub(super) enum Role {
     Follower(Follower),
     Candidate(Candidate),
     Leader(Leader),
@@ -407,79 +337,6 @@ impl Raft {
         };
         follower.hear(leader);
         true
-    }
-
-    /// RequestVote RPC, receiver implementation (Figure 2), and its pre-vote variant (th. 9.6).
-    fn vote_request(
-        &mut self,
-        from: NodeId,
-        term: Term,
-        last: LogPos,
-        kind: VoteKind,
-        out: &mut Effects,
-    ) {
-        let pre_vote = kind == VoteKind::PreVote;
-        match self.vote_denial(from, term, last, kind) {
-            Some(why) => {
-                out.note(Note::VoteDenied { to: from, why });
-                self.core
-                    .vote_reply(from, self.core.hard.term, false, pre_vote, out);
-            }
-            None => {
-                out.note(Note::VoteGranted { to: from, pre_vote });
-                if !pre_vote {
-                    // Figure 2, "Followers": granting a vote puts off one's own campaign.
-                    let timeout = self.core.draw_timeout();
-                    self.role = Role::Follower(Follower::new(None, timeout));
-                    self.core.set_hard(HardState {
-                        term,
-                        vote: Some(from),
-                    });
-                }
-                self.core.vote_reply(from, term, true, pre_vote, out);
-            }
-        }
-    }
-
-    fn vote_denial(
-        &self,
-        from: NodeId,
-        term: Term,
-        last: LogPos,
-        kind: VoteKind,
-    ) -> Option<VoteDenial> {
-        let ours = self.core.log.last();
-        if let Role::Leader(_) = self.role
-            && term == self.core.hard.term
-        {
-            return Some(VoteDenial::IsLeader);
-        }
-        // One vote in a term (§5.2). A pre-vote for a later term asks about no vote of ours.
-        if term == self.core.hard.term
-            && let Some(vote) = self.core.hard.vote
-            && vote != from
-        {
-            return Some(VoteDenial::VotedFor(vote));
-        }
-        if kind != VoteKind::Transfer
-            && let Some(leader) = self.leader_alive()
-        {
-            return Some(VoteDenial::LeaderAlive(leader));
-        }
-        // §5.4.1: by term, then by length. Else a leader may lack what is committed.
-        (last < ours).then_some(VoteDenial::LogBehind { ours, theirs: last })
-    }
-
-    /// The leader that was heard within the minimum election timeout (th. 4.2.3). One that leads
-    /// hears a majority (check-quorum) or has stepped down.
-    fn leader_alive(&self) -> Option<NodeId> {
-        match &self.role {
-            Role::Follower(follower) => {
-                follower.leader_alive(self.core.options.election_timeout_ticks)
-            }
-            Role::Candidate(_) => None,
-            Role::Leader(_) => Some(self.core.options.id),
-        }
     }
 
     /// Enters a later term, as a follower that has not voted and knows no leader.

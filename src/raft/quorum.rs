@@ -53,7 +53,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn quorum_min_is_the_middle_of_the_sorted_values(values in prop::collection::vec(0u64..9, 1..10)) {
+        fn quorum_min_is_the_middle_of_the_sorted_values(
+            values in prop::collection::vec(0u64..9, 1..10),
+        ) {
             let config = Config::new((0..values.len() as u64).map(NodeId));
             let mut sorted = values.clone();
             sorted.sort_unstable_by(|a, b| b.cmp(a));

@@ -1,0 +1,78 @@
+//! What a node is started with, and what it says of itself.
+
+use super::{
+    effect::{HardState, RoleName},
+    log::Log,
+    quorum::Config,
+    types::{Index, LogPos, NodeId},
+};
+
+/// How a node behaves; the same on every member, save `id` and `seed`.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node.
+    pub id: NodeId,
+    /// The members.
+    pub config: Config,
+    /// Election timeouts are drawn from 1 to 2 times this many ticks (§5.2).
+    pub election_timeout_ticks: u32,
+    /// A leader asserts itself each time this many ticks have passed.
+    pub heartbeat_ticks: u32,
+    /// Where the timeouts' randomness starts.
+    pub seed: u64,
+    /// An append carries no more bytes of entries than this, or a single entry.
+    pub append_max_bytes: u64,
+    /// At most so many appends are under way to a follower.
+    pub in_flight_max: usize,
+    /// Commands are refused while more bytes than this wait to be committed.
+    pub uncommitted_max_bytes: u64,
+}
+
+impl Options {
+    /// The defaults, at a tick of 10 ms: election timeouts of 150 to 300 ms, heartbeats of 50 ms.
+    #[must_use]
+    pub fn new(id: NodeId, config: Config, seed: u64) -> Options {
+        Options {
+            id,
+            config,
+            election_timeout_ticks: 15,
+            heartbeat_ticks: 5,
+            seed,
+            append_max_bytes: 1 << 20,
+            in_flight_max: 128,
+            uncommitted_max_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a node's disk holds when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    /// Term and vote.
+    pub hard: HardState,
+    /// The log, all of it durable.
+    pub log: Log,
+}
+
+/// What a node is and knows, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// Its role.
+    pub role: RoleName,
+    /// `currentTerm` and `votedFor`.
+    pub hard: HardState,
+    /// The leader of the term, when known.
+    pub leader: Option<NodeId>,
+    /// The last entry.
+    pub last: LogPos,
+    /// The last durable entry.
+    pub durable: Index,
+    /// `commitIndex`.
+    pub commit: Index,
+    /// The last entry handed out to be applied.
+    pub applied: Index,
+    /// As a leader: `matchIndex` and `nextIndex` of each other member.
+    pub progress: Vec<(NodeId, Index, Index)>,
+}

@@ -1,0 +1,86 @@
+//! RequestVote RPC, receiver implementation (Figure 2; §5.2, §5.4.1), with pre-vote (th. 9.6),
+//! leader stickiness (th. 4.2.3) and the exception for leadership transfer (th. 3.10).
+
+use super::{
+    core::{Raft, Role},
+    effect::{Effects, HardState},
+    follower::Follower,
+    message::VoteKind,
+    note::{Note, VoteDenial},
+    types::{LogPos, NodeId, Term},
+};
+
+impl Raft {
+    /// RequestVote RPC, receiver implementation (Figure 2), and its pre-vote variant (th. 9.6).
+    pub(super) fn vote_request(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        last: LogPos,
+        kind: VoteKind,
+        out: &mut Effects,
+    ) {
+        let pre_vote = kind == VoteKind::PreVote;
+        match self.vote_denial(from, term, last, kind) {
+            Some(why) => {
+                out.note(Note::VoteDenied { to: from, why });
+                self.core
+                    .vote_reply(from, self.core.hard.term, false, pre_vote, out);
+            }
+            None => {
+                out.note(Note::VoteGranted { to: from, pre_vote });
+                if !pre_vote {
+                    // Figure 2, "Followers": granting a vote puts off one's own campaign.
+                    let timeout = self.core.draw_timeout();
+                    self.role = Role::Follower(Follower::new(None, timeout));
+                    self.core.set_hard(HardState {
+                        term,
+                        vote: Some(from),
+                    });
+                }
+                self.core.vote_reply(from, term, true, pre_vote, out);
+            }
+        }
+    }
+
+    fn vote_denial(
+        &self,
+        from: NodeId,
+        term: Term,
+        last: LogPos,
+        kind: VoteKind,
+    ) -> Option<VoteDenial> {
+        let ours = self.core.log.last();
+        if let Role::Leader(_) = self.role
+            && term == self.core.hard.term
+        {
+            return Some(VoteDenial::IsLeader);
+        }
+        // One vote in a term (§5.2). A pre-vote for a later term asks about no vote of ours.
+        if term == self.core.hard.term
+            && let Some(vote) = self.core.hard.vote
+            && vote != from
+        {
+            return Some(VoteDenial::VotedFor(vote));
+        }
+        if kind != VoteKind::Transfer
+            && let Some(leader) = self.leader_alive()
+        {
+            return Some(VoteDenial::LeaderAlive(leader));
+        }
+        // §5.4.1: by term, then by length. Else a leader may lack what is committed.
+        (last < ours).then_some(VoteDenial::LogBehind { ours, theirs: last })
+    }
+
+    /// The leader that was heard within the minimum election timeout (th. 4.2.3). One that leads
+    /// hears a majority (check-quorum) or has stepped down.
+    pub(super) fn leader_alive(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower(follower) => {
+                follower.leader_alive(self.core.options.election_timeout_ticks)
+            }
+            Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.core.options.id),
+        }
+    }
+}
