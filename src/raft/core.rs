@@ -6,20 +6,16 @@ use std::collections::VecDeque;
 use super::{
     candidate::{Candidate, Stage},
     effect::{Effect, Effects, HardState, RefusalReason, RoleChange, RoleName},
-    follower::{self, Follower},
+    follower::Follower,
     input::Input,
     leader::Leader,
     log::Log,
-    message::{AppendOutcome, Entry, EntryKind, Message, VoteKind},
-    note::{Note, StepDown, VoteDenial},
+    message::{Entry, EntryKind, Message, VoteKind},
+    note::{Note, StepDown},
     options::{Options, Saved, Status},
     rng::Rng,
     types::{Index, LogPos, NodeId, Seq, Term},
 };
-
-/// A term further ahead than this is a forgery or damage: adopted, it would use up the numbers
-/// that all later elections need, on every member.
-const TERM_JUMP_MAX: u64 = 1 << 32;
 
 /// One member's consensus state.
 #[derive(Clone, Debug)]
@@ -210,137 +206,8 @@ impl Raft {
         self.transit(next, out);
     }
 
-    /// Figure 2, "All Servers": a higher term is adopted, a lower one is answered with ours.
-    fn receive(&mut self, from: NodeId, message: Message, out: &mut Effects) {
-        let id = self.core.options.id;
-        if from == id || !self.core.options.config.contains(from) {
-            return out.note(Note::Impossible {
-                from,
-                what: "not another member",
-            });
-        }
-        let (term, ours) = (message.term(), self.core.hard.term);
-        if term < ours {
-            return self.core.answer_stale(from, &message, out);
-        }
-        if term > ours {
-            if term.0 - ours.0 > TERM_JUMP_MAX {
-                return out.note(Note::Impossible {
-                    from,
-                    what: "term jump",
-                });
-            }
-            match &message {
-                // A pre-vote names the term that would be: nobody is in it yet (th. 9.6).
-                Message::VoteRequest {
-                    kind: VoteKind::PreVote,
-                    ..
-                }
-                | Message::VoteReply {
-                    pre_vote: true,
-                    granted: true,
-                    ..
-                } => {}
-                // th. 4.2.3: while a leader is heard, an election cannot depose it. Else a member
-                // that was cut off, or removed, disturbs the cluster with each of its timeouts.
-                Message::VoteRequest {
-                    kind: VoteKind::Election,
-                    ..
-                } => {
-                    if let Some(leader) = self.leader_alive() {
-                        let why = VoteDenial::LeaderAlive(leader);
-                        return out.note(Note::VoteDenied { to: from, why });
-                    }
-                    self.adopt(term, out);
-                }
-                _ => self.adopt(term, out),
-            }
-        }
-        self.dispatch(from, message, out);
-    }
-
-    fn dispatch(&mut self, from: NodeId, message: Message, out: &mut Effects) {
-        match message {
-            Message::Append(append) => {
-                if self.follow(from, out) {
-                    follower::append(&mut self.core, from, append, out);
-                }
-            }
-            Message::Heartbeat { commit, round, .. } => {
-                if self.follow(from, out) {
-                    follower::heartbeat(&mut self.core, from, commit, round, out);
-                }
-            }
-            Message::TimeoutNow { .. } => {
-                if self.follow(from, out) {
-                    self.transit(Some(Transition::Campaign(VoteKind::Transfer)), out);
-                }
-            }
-            Message::VoteRequest { term, last, kind } => {
-                self.vote_request(from, term, last, kind, out);
-            }
-            Message::VoteReply {
-                term,
-                granted,
-                pre_vote,
-            } => {
-                let next = match &mut self.role {
-                    Role::Candidate(candidate) => {
-                        candidate.reply(&self.core, from, term, granted, pre_vote, out)
-                    }
-                    _ => {
-                        out.note(Note::StaleReply { from });
-                        None
-                    }
-                };
-                self.transit(next, out);
-            }
-            Message::AppendReply { outcome, .. } => match &mut self.role {
-                Role::Leader(leader) => leader.append_reply(&mut self.core, from, outcome, out),
-                _ => out.note(Note::StaleReply { from }),
-            },
-            Message::HeartbeatReply { round, .. } => match &mut self.role {
-                Role::Leader(leader) => leader.heartbeat_reply(&mut self.core, from, round, out),
-                _ => out.note(Note::StaleReply { from }),
-            },
-        }
-    }
-
-    /// The sender leads our term: follow it (§5.2). A candidate steps down; for a leader it
-    /// cannot be, since a term has one (Election Safety). Returns whether it is followed.
-    fn follow(&mut self, leader: NodeId, out: &mut Effects) -> bool {
-        let known = match &self.role {
-            Role::Follower(follower) => follower.leader,
-            Role::Candidate(_) => None,
-            Role::Leader(_) => Some(self.core.options.id),
-        };
-        if known.is_some_and(|known| known != leader) {
-            out.note(Note::Impossible {
-                from: leader,
-                what: "a second leader in one term",
-            });
-            return false;
-        }
-        if let Role::Candidate(_) = self.role {
-            out.note(Note::SteppedDown {
-                why: StepDown::LeaderExists(leader),
-            });
-            self.transit(
-                Some(Transition::Follow {
-                    leader: Some(leader),
-                }),
-                out,
-            );
-        }
-        let Role::Follower(follower) = &mut self.role else {
-            unreachable!("a leader returned and a candidate stepped down")
-        };
-        follower.hear(leader);
-        true
-    }
-
     /// Enters a later term, as a follower that has not voted and knows no leader.
-    fn adopt(&mut self, term: Term, out: &mut Effects) {
+    pub(super) fn adopt(&mut self, term: Term, out: &mut Effects) {
         assert!(term > self.core.hard.term, "term {term} is not later");
         if !matches!(self.role, Role::Follower(_)) {
             out.note(Note::SteppedDown {
@@ -351,7 +218,7 @@ impl Raft {
         self.transit(Some(Transition::Follow { leader: None }), out);
     }
 
-    fn transit(&mut self, next: Option<Transition>, out: &mut Effects) {
+    pub(super) fn transit(&mut self, next: Option<Transition>, out: &mut Effects) {
         match next {
             None => {}
             Some(Transition::Follow { leader }) => self.become_follower(leader, out),
@@ -469,37 +336,6 @@ impl Core {
             true => self.send(to, message, out),
             // A vote that can be forgotten is two votes.
             false => self.send_durable(to, message, out),
-        }
-    }
-
-    /// Tells a sender of an older term that its term is over (§5.1).
-    fn answer_stale(&self, from: NodeId, message: &Message, out: &mut Effects) {
-        let term = self.hard.term;
-        match message {
-            Message::Append(_) => {
-                out.note(Note::StaleLeader { from });
-                let outcome = AppendOutcome::StaleTerm;
-                self.send_durable(from, Message::AppendReply { term, outcome }, out);
-            }
-            Message::Heartbeat { round, .. } => {
-                out.note(Note::StaleLeader { from });
-                self.send(
-                    from,
-                    Message::HeartbeatReply {
-                        term,
-                        round: *round,
-                    },
-                    out,
-                );
-            }
-            Message::VoteRequest { kind, .. } => {
-                out.note(Note::VoteDenied {
-                    to: from,
-                    why: VoteDenial::StaleTerm,
-                });
-                self.vote_reply(from, term, false, *kind == VoteKind::PreVote, out);
-            }
-            _ => out.note(Note::StaleReply { from }),
         }
     }
 

@@ -13,6 +13,7 @@ mod options;
 mod progress;
 mod quorum;
 mod reads;
+mod receive;
 mod rng;
 mod types;
 mod votes;
