@@ -18,6 +18,7 @@ pub mod h2;
 pub mod kv;
 pub mod raft;
 pub mod replica;
+pub mod storage;
 
 /// Types generated from `proto/` by build.rs.
 #[allow(missing_docs, clippy::all)]

@@ -1,8 +1,24 @@
-//! The one interpreter of the FSM's effects.
+//! The one interpreter of the FSM's effects: log, state machine and messages, with no socket, no
+//! clock and no thread. The node, the simulator and the benches all run this.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    ops::RangeInclusive,
+};
 
 use bytes::Bytes;
+use raftkv_wal::Media;
 
-use crate::raft::RefusalReason;
+use crate::{
+    codec,
+    kv::{Command, Kv, Outcome},
+    raft::{
+        Effect, Effects, EntryKind, Index, Input, LogPos, Message, NodeId, Note, Options, Raft,
+        RefusalReason, RoleChange, RoleName, Saved, Seq, Status, Term, Token,
+    },
+    storage::{self, Storage},
+};
 
 /// What a client asks of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,4 +61,308 @@ pub enum Reply {
     Refused(RefusalReason),
     /// Accepted by a leader that then ceased to lead: applied or not, nobody here knows.
     Unknown,
+}
+
+/// What a replica wants of the world around it. The driver takes it all after each call.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Whole frames to send, in order for each member.
+    pub frames: Vec<(NodeId, Vec<u8>)>,
+    /// Answers to operations.
+    pub replies: Vec<(Token, Reply)>,
+    /// Why the FSM decided as it did.
+    pub notes: Vec<Note>,
+    /// The newest change of role, term or leader.
+    pub role: Option<RoleChange>,
+}
+
+/// Why a replica cannot go on. The process must stop: what it would say next might be wrong.
+#[derive(Debug)]
+pub enum Error {
+    /// The log could not be written.
+    Storage(storage::Error),
+    /// A committed entry cannot be applied here. Skipping it would diverge in silence.
+    Apply {
+        /// The entry.
+        pos: LogPos,
+        /// Why.
+        what: String,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Storage(error) => error.fmt(f),
+            Error::Apply { pos, what } => {
+                write!(
+                    f,
+                    "committed entry {pos} cannot be applied: {what}; start a newer program"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Error {
+        Error::Storage(error)
+    }
+}
+
+/// One member: consensus, log and state machine.
+pub struct Replica<M: Media> {
+    raft: Raft,
+    storage: Storage<M>,
+    kv: Kv,
+    effects: Effects,
+    written: Seq,
+    durable: Seq,
+    /// Messages that wait for a write to be durable, in the order of those writes.
+    held: VecDeque<(Seq, NodeId, Message)>,
+    applied: Index,
+    /// Accepted commands, in log order.
+    accepted: VecDeque<(LogPos, Token)>,
+    /// What each unanswered read asks for.
+    reads: BTreeMap<Token, Bytes>,
+    /// Confirmed reads that wait for an index to be applied, in order.
+    confirmed: VecDeque<(Index, Vec<Token>)>,
+}
+
+impl<M: Media> Replica<M> {
+    /// A replica of what `storage` was opened with. The state machine is empty until a leader
+    /// says what is committed; then the log is replayed into it.
+    pub fn new(options: Options, storage: Storage<M>, saved: Saved) -> Replica<M> {
+        Replica {
+            raft: Raft::restore(options, saved),
+            storage,
+            kv: Kv::default(),
+            effects: Effects::default(),
+            written: Seq::NONE,
+            durable: Seq::NONE,
+            held: VecDeque::new(),
+            applied: Index::ZERO,
+            accepted: VecDeque::new(),
+            reads: BTreeMap::new(),
+            confirmed: VecDeque::new(),
+        }
+    }
+
+    /// Feeds one event to the FSM and does what follows from it, save syncing.
+    ///
+    /// # Errors
+    /// When the log fails or a committed entry cannot be applied: the process must stop.
+    pub fn step(&mut self, input: Input, out: &mut Outbox) -> Result<(), Error> {
+        self.raft.step(input, &mut self.effects);
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain() {
+            self.run(effect, out)?;
+        }
+        self.effects = effects;
+        Ok(())
+    }
+
+    /// Takes operations of clients, all that came in one turn of a loop together, so that they
+    /// share a write and a read round. Each token gets one reply, then or later.
+    ///
+    /// # Errors
+    /// As [`Replica::step`].
+    pub fn submit(
+        &mut self,
+        operations: Vec<(Token, Operation)>,
+        out: &mut Outbox,
+    ) -> Result<(), Error> {
+        let mut commands = Vec::new();
+        let mut tokens = Vec::new();
+        for (token, operation) in operations {
+            let command = match operation {
+                Operation::Put { key, value } => Command::Put { key, value },
+                Operation::Delete { key } => Command::Delete { key },
+                Operation::Get { key } => {
+                    self.reads.insert(token, key);
+                    tokens.push(token);
+                    continue;
+                }
+            };
+            commands.push((token, codec::encode_command(&command)));
+        }
+        if !commands.is_empty() {
+            self.step(Input::Propose { commands }, out)?;
+        }
+        if !tokens.is_empty() {
+            self.step(Input::Read { tokens }, out)?;
+        }
+        Ok(())
+    }
+
+    /// Whether something was written that is not durable yet.
+    #[must_use]
+    pub fn needs_sync(&self) -> bool {
+        self.written > self.durable
+    }
+
+    /// Makes all that was written durable, sends what waited for it and goes on from there.
+    ///
+    /// # Errors
+    /// As [`Replica::step`]. After a failed sync nothing may be vouched for.
+    pub fn sync(&mut self, out: &mut Outbox) -> Result<(), Error> {
+        self.storage.sync()?;
+        self.durable = self.written;
+        while let Some((after, _, _)) = self.held.front()
+            && *after <= self.durable
+        {
+            let (_, to, message) = self.held.pop_front().expect("just seen");
+            out.frames.push((to, frame(&message)));
+        }
+        self.step(Input::Persisted { upto: self.durable }, out)
+    }
+
+    /// What consensus is at.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    /// The consensus state, to look at.
+    #[must_use]
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The state machine, to look at.
+    #[must_use]
+    pub fn kv(&self) -> &Kv {
+        &self.kv
+    }
+
+    fn run(&mut self, effect: Effect, out: &mut Outbox) -> Result<(), Error> {
+        match effect {
+            Effect::Write { seq, hard, entries } => {
+                self.storage.write(hard, &entries)?;
+                self.written = seq;
+            }
+            Effect::Send { to, message, after } if after <= self.durable => {
+                out.frames.push((to, frame(&message)));
+            }
+            Effect::Send { to, message, after } => self.held.push_back((after, to, message)),
+            Effect::SendAppend {
+                to,
+                term,
+                prev,
+                last,
+                commit,
+            } => {
+                out.frames
+                    .push((to, self.append_frame(term, prev, last, commit)));
+            }
+            Effect::Apply { range } => self.apply(range, out)?,
+            Effect::Accepted { first, tokens } => {
+                for (index, token) in (first.index.0..).zip(tokens) {
+                    self.accepted
+                        .push_back((LogPos::new(first.term, Index(index)), token));
+                }
+            }
+            Effect::Serve { index, tokens } => {
+                self.confirmed.push_back((index, tokens));
+                self.serve(out);
+            }
+            Effect::Refused { tokens, reason } => {
+                for token in tokens {
+                    self.reads.remove(&token);
+                    out.replies.push((token, Reply::Refused(reason)));
+                }
+            }
+            Effect::Role(change) => {
+                if change.role != RoleName::Leader {
+                    let accepted = self.accepted.drain(..);
+                    out.replies
+                        .extend(accepted.map(|(_, token)| (token, Reply::Unknown)));
+                }
+                out.role = Some(change);
+            }
+            Effect::Note(note) => out.notes.push(note),
+        }
+        Ok(())
+    }
+
+    /// The entries go from the log's mapped bytes into the frame: each was encoded once.
+    fn append_frame(&self, term: Term, prev: LogPos, last: Index, commit: Index) -> Vec<u8> {
+        let entries = (prev.index.0 + 1..=last.0).map(|n| self.storage.encoded_entry(Index(n)));
+        let mut frame = Vec::new();
+        codec::encode_append(term, prev, commit, entries, &mut frame);
+        frame
+    }
+
+    fn apply(&mut self, range: RangeInclusive<Index>, out: &mut Outbox) -> Result<(), Error> {
+        for n in range.start().0..=range.end().0 {
+            let index = Index(n);
+            assert!(
+                index == self.applied.next(),
+                "applying {index} after {}",
+                self.applied
+            );
+            let term = self.raft.log().term(index).expect("committed entries stay");
+            let pos = LogPos::new(term, index);
+            let outcome = self.apply_one(pos)?;
+            self.applied = index;
+            if let Some(&(first, token)) = self.accepted.front()
+                && first == pos
+            {
+                self.accepted.pop_front();
+                out.replies.push((token, reply(outcome)));
+            }
+        }
+        self.serve(out);
+        Ok(())
+    }
+
+    fn apply_one(&mut self, pos: LogPos) -> Result<Option<Outcome>, Error> {
+        let refuse = |what: String| Error::Apply { pos, what };
+        let entry = self
+            .storage
+            .entry(pos.index)
+            .map_err(|error| refuse(error.to_string()))?;
+        assert!(entry.pos == pos, "entry {} is stored at {pos}", entry.pos);
+        match entry.kind {
+            EntryKind::NO_OP => Ok(None),
+            EntryKind::COMMAND => {
+                let command =
+                    codec::decode_command(entry.data).map_err(|error| refuse(error.to_string()))?;
+                Ok(Some(self.kv.apply(command)))
+            }
+            EntryKind(kind) => Err(refuse(format!("its kind {kind} is unknown"))),
+        }
+    }
+
+    /// Answers the confirmed reads whose index is applied (§8).
+    fn serve(&mut self, out: &mut Outbox) {
+        while let Some((index, _)) = self.confirmed.front()
+            && *index <= self.applied
+        {
+            let (_, tokens) = self.confirmed.pop_front().expect("just seen");
+            for token in tokens {
+                let key = self
+                    .reads
+                    .remove(&token)
+                    .expect("each read is answered once");
+                let value = self.kv.get(&key).map(|stored| stored.value.clone());
+                out.replies.push((token, Reply::Get { value }));
+            }
+        }
+    }
+}
+
+fn frame(message: &Message) -> Vec<u8> {
+    let mut frame = Vec::new();
+    codec::encode_message(message, &mut frame);
+    frame
+}
+
+fn reply(outcome: Option<Outcome>) -> Reply {
+    match outcome.expect("tokens belong to commands") {
+        Outcome::Put => Reply::Put,
+        Outcome::Deleted { found } => Reply::Delete { found },
+    }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// An append carries no more entries than this, however small they are.
-pub(super) const APPEND_MAX_ENTRIES: u64 = 4096;
+pub const APPEND_MAX_ENTRIES: u64 = 4096;
 
 /// What exists only in a leader.
 #[derive(Clone, Debug)]

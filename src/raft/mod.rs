@@ -21,6 +21,7 @@ mod votes;
 pub use self::core::Raft;
 pub use effect::{Effect, Effects, HardState, RefusalReason, RoleChange, RoleName};
 pub use input::Input;
+pub use leader::APPEND_MAX_ENTRIES;
 pub use log::Log;
 pub use message::{Append, AppendOutcome, Entry, EntryKind, Message, VoteKind};
 pub use note::{Note, StepDown, VoteDenial};

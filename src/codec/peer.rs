@@ -1,0 +1,368 @@
+//! What peers say, as `proto/peer.proto` has it.
+
+use bytes::Bytes;
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+};
+
+use super::{DecodeError, entry::decode_entry, frame::encode_frame};
+use crate::{
+    proto::peer::{self, PeerMessage, append_reply::Outcome, peer_message::Kind},
+    raft::{
+        APPEND_MAX_ENTRIES, Append, AppendOutcome, Index, LogPos, Message, Round, Term, VoteKind,
+    },
+};
+
+/// Terms, indices and rounds beyond this are forged or damaged; below it, sums do not overflow.
+const NUMBER_MAX: u64 = u64::MAX / 4;
+
+pub(super) fn bounded(number: u64) -> Result<u64, DecodeError> {
+    match number <= NUMBER_MAX {
+        true => Ok(number),
+        false => Err(DecodeError::Shape("a number out of bounds")),
+    }
+}
+
+fn pos(term: u64, index: u64) -> Result<LogPos, DecodeError> {
+    Ok(LogPos::new(Term(bounded(term)?), Index(bounded(index)?)))
+}
+
+/// Appends a frame with the message.
+pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
+    let kind = match message.clone() {
+        Message::Append(Append {
+            term,
+            prev,
+            commit,
+            entries,
+        }) => {
+            let encoded: Vec<Vec<u8>> = entries
+                .iter()
+                .map(|entry| {
+                    let mut bytes = Vec::new();
+                    super::encode_entry(entry.pos, entry.kind, &entry.data, &mut bytes);
+                    bytes
+                })
+                .collect();
+            return encode_append(term, prev, commit, encoded.iter().map(Vec::as_slice), out);
+        }
+        Message::AppendReply { term, outcome } => Kind::AppendReply(peer::AppendReply {
+            term: term.0,
+            outcome: proto_outcome(outcome),
+        }),
+        Message::Heartbeat {
+            term,
+            commit,
+            round,
+        } => Kind::Heartbeat(peer::Heartbeat {
+            term: term.0,
+            commit: commit.0,
+            round: round.0,
+        }),
+        Message::HeartbeatReply { term, round } => Kind::HeartbeatReply(peer::HeartbeatReply {
+            term: term.0,
+            round: round.0,
+        }),
+        Message::VoteRequest { term, last, kind } => Kind::VoteRequest(peer::VoteRequest {
+            term: term.0,
+            last_term: last.term.0,
+            last_index: last.index.0,
+            kind: proto_vote_kind(kind).into(),
+        }),
+        Message::VoteReply {
+            term,
+            granted,
+            pre_vote,
+        } => Kind::VoteReply(peer::VoteReply {
+            term: term.0,
+            granted,
+            pre_vote,
+        }),
+        Message::TimeoutNow { term } => Kind::TimeoutNow(peer::TimeoutNow { term: term.0 }),
+    };
+    let message = PeerMessage { kind: Some(kind) };
+    encode_frame(out, |out| message.encode_raw(out));
+}
+
+/// Appends a frame with an append of entries that are encoded already: they are copied once, from
+/// the log's map into the frame.
+pub fn encode_append<'a>(
+    term: Term,
+    prev: LogPos,
+    commit: Index,
+    entries: impl Iterator<Item = &'a [u8]> + Clone,
+    out: &mut Vec<u8>,
+) {
+    const APPEND_FIELD: u32 = 1;
+    const ENTRIES_FIELD: u32 = 5;
+    let head = peer::Append {
+        term: term.0,
+        prev_term: prev.term.0,
+        prev_index: prev.index.0,
+        commit: commit.0,
+        entries: Vec::new(),
+    };
+    let framed = |bytes: usize| key_len(ENTRIES_FIELD) + encoded_len_varint(bytes as u64) + bytes;
+    let entries_bytes: usize = entries.clone().map(|entry| framed(entry.len())).sum();
+    let bytes = head.encoded_len() + entries_bytes;
+    out.reserve(bytes + 32);
+    encode_frame(out, |out| {
+        encode_key(APPEND_FIELD, WireType::LengthDelimited, out);
+        encode_varint(bytes as u64, out);
+        head.encode_raw(out);
+        for entry in entries {
+            encode_key(ENTRIES_FIELD, WireType::LengthDelimited, out);
+            encode_varint(entry.len() as u64, out);
+            out.extend_from_slice(entry);
+        }
+    });
+}
+
+/// Reads the body of a frame.
+///
+/// # Errors
+/// When it is no message, or its entries are not consecutive, not in order of term or too many.
+pub fn decode_message(body: Bytes) -> Result<Message, DecodeError> {
+    let absent = DecodeError::Shape("a message without a known kind");
+    Ok(match PeerMessage::decode(body)?.kind.ok_or(absent)? {
+        Kind::Append(append) => Message::Append(decode_append(append)?),
+        Kind::AppendReply(peer::AppendReply { term, outcome }) => {
+            let outcome = match outcome {
+                Some(Outcome::MatchIndex(index)) => AppendOutcome::Match(Index(bounded(index)?)),
+                Some(Outcome::Conflict(conflict)) => AppendOutcome::Conflict {
+                    rejected: Index(bounded(conflict.rejected_index)?),
+                    hint: pos(conflict.hint_term, conflict.hint_index)?,
+                },
+                None => AppendOutcome::StaleTerm,
+            };
+            Message::AppendReply {
+                term: Term(bounded(term)?),
+                outcome,
+            }
+        }
+        Kind::Heartbeat(peer::Heartbeat {
+            term,
+            commit,
+            round,
+        }) => Message::Heartbeat {
+            term: Term(bounded(term)?),
+            commit: Index(bounded(commit)?),
+            round: Round(bounded(round)?),
+        },
+        Kind::HeartbeatReply(peer::HeartbeatReply { term, round }) => Message::HeartbeatReply {
+            term: Term(bounded(term)?),
+            round: Round(bounded(round)?),
+        },
+        Kind::VoteRequest(request) => Message::VoteRequest {
+            term: Term(bounded(request.term)?),
+            last: pos(request.last_term, request.last_index)?,
+            kind: match peer::vote_request::Kind::try_from(request.kind) {
+                Ok(peer::vote_request::Kind::PreVote) => VoteKind::PreVote,
+                Ok(peer::vote_request::Kind::Election) => VoteKind::Election,
+                Ok(peer::vote_request::Kind::Transfer) => VoteKind::Transfer,
+                Err(_) => return Err(DecodeError::Shape("a vote request of unknown kind")),
+            },
+        },
+        Kind::VoteReply(peer::VoteReply {
+            term,
+            granted,
+            pre_vote,
+        }) => Message::VoteReply {
+            term: Term(bounded(term)?),
+            granted,
+            pre_vote,
+        },
+        Kind::TimeoutNow(peer::TimeoutNow { term }) => Message::TimeoutNow {
+            term: Term(bounded(term)?),
+        },
+    })
+}
+
+fn decode_append(append: peer::Append) -> Result<Append, DecodeError> {
+    if append.entries.len() as u64 > APPEND_MAX_ENTRIES {
+        return Err(DecodeError::Shape("an append with too many entries"));
+    }
+    let term = Term(bounded(append.term)?);
+    let prev = pos(append.prev_term, append.prev_index)?;
+    let mut last = prev;
+    let mut entries = Vec::with_capacity(append.entries.len());
+    for bytes in append.entries {
+        let entry = decode_entry(bytes)?;
+        if entry.pos.index != last.index.next() {
+            return Err(DecodeError::Shape("entries that are not consecutive"));
+        }
+        if entry.pos.term < last.term || entry.pos.term > term {
+            return Err(DecodeError::Shape("an entry whose term is out of order"));
+        }
+        last = entry.pos;
+        entries.push(entry);
+    }
+    Ok(Append {
+        term,
+        prev,
+        commit: Index(bounded(append.commit)?),
+        entries,
+    })
+}
+
+fn proto_outcome(outcome: AppendOutcome) -> Option<Outcome> {
+    match outcome {
+        AppendOutcome::Match(index) => Some(Outcome::MatchIndex(index.0)),
+        AppendOutcome::Conflict { rejected, hint } => Some(Outcome::Conflict(peer::Conflict {
+            rejected_index: rejected.0,
+            hint_term: hint.term.0,
+            hint_index: hint.index.0,
+        })),
+        AppendOutcome::StaleTerm => None,
+    }
+}
+
+fn proto_vote_kind(kind: VoteKind) -> peer::vote_request::Kind {
+    match kind {
+        VoteKind::PreVote => peer::vote_request::Kind::PreVote,
+        VoteKind::Election => peer::vote_request::Kind::Election,
+        VoteKind::Transfer => peer::vote_request::Kind::Transfer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        codec::{FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder},
+        raft::{Entry, EntryKind},
+    };
+    use proptest::prelude::*;
+
+    fn any_pos() -> impl Strategy<Value = LogPos> {
+        (0..NUMBER_MAX, 0..NUMBER_MAX).prop_map(|(t, i)| LogPos::new(Term(t), Index(i)))
+    }
+
+    fn any_append() -> impl Strategy<Value = Message> {
+        let entries = prop::collection::vec((0u64..3, 0u32..4, any::<Vec<u8>>()), 0..5);
+        (0..1u64 << 40, any_pos(), 0..NUMBER_MAX, entries).prop_map(|(ahead, prev, commit, raw)| {
+            let mut last = prev;
+            let entries: Vec<Entry> = raw
+                .into_iter()
+                .map(|(step, kind, data)| {
+                    last = LogPos::new(Term(last.term.0 + step), last.index.next());
+                    Entry {
+                        pos: last,
+                        kind: EntryKind(kind),
+                        data: data.into(),
+                    }
+                })
+                .collect();
+            let term = Term((last.term.0 + ahead).min(NUMBER_MAX));
+            Message::Append(Append {
+                term,
+                prev,
+                commit: Index(commit),
+                entries,
+            })
+        })
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let term = || (0..NUMBER_MAX).prop_map(Term);
+        let index = || (0..NUMBER_MAX).prop_map(Index);
+        let round = || (0..NUMBER_MAX).prop_map(Round);
+        let outcome = prop_oneof![
+            index().prop_map(AppendOutcome::Match),
+            (index(), any_pos())
+                .prop_map(|(rejected, hint)| AppendOutcome::Conflict { rejected, hint }),
+            Just(AppendOutcome::StaleTerm),
+        ];
+        let kind = prop_oneof![
+            Just(VoteKind::PreVote),
+            Just(VoteKind::Election),
+            Just(VoteKind::Transfer)
+        ];
+        prop_oneof![
+            any_append(),
+            (term(), outcome).prop_map(|(term, outcome)| Message::AppendReply { term, outcome }),
+            (term(), index(), round()).prop_map(|(term, commit, round)| Message::Heartbeat {
+                term,
+                commit,
+                round
+            }),
+            (term(), round()).prop_map(|(term, round)| Message::HeartbeatReply { term, round }),
+            (term(), any_pos(), kind).prop_map(|(term, last, kind)| Message::VoteRequest {
+                term,
+                last,
+                kind
+            }),
+            (term(), any::<bool>(), any::<bool>()).prop_map(|(term, granted, pre_vote)| {
+                Message::VoteReply {
+                    term,
+                    granted,
+                    pre_vote,
+                }
+            }),
+            term().prop_map(|term| Message::TimeoutNow { term }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_arrives_as_it_was_sent(message in any_message()) {
+            let mut frame = Vec::new();
+            encode_message(&message, &mut frame);
+            let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
+            decoder.receive(&frame);
+            let body = decoder.next_frame().expect("sound").expect("whole");
+            prop_assert_eq!(decode_message(body), Ok(message));
+        }
+
+        #[test]
+        fn an_append_of_encoded_entries_is_what_prost_makes_of_it(message in any_append()) {
+            let mut frame = Vec::new();
+            encode_message(&message, &mut frame);
+            let body = &frame[FRAME_HEADER_BYTES..];
+            let proto = PeerMessage::decode(body).expect("protobuf");
+            prop_assert_eq!(proto.encode_to_vec(), body);
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_fail(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode_message(bytes.into());
+        }
+
+        #[test]
+        fn no_damage_makes_the_decoder_fail(
+            message in any_message(),
+            at in any::<prop::sample::Index>(),
+            with in any::<u8>(),
+        ) {
+            let mut frame = Vec::new();
+            encode_message(&message, &mut frame);
+            let mut body = frame.split_off(FRAME_HEADER_BYTES);
+            let at = at.index(body.len());
+            body[at] = with;
+            let _ = decode_message(body.into());
+        }
+    }
+
+    #[test]
+    fn a_gap_between_entries_is_refused() {
+        let entry = |index| Entry {
+            pos: LogPos::new(Term(1), Index(index)),
+            kind: EntryKind::NO_OP,
+            data: Bytes::new(),
+        };
+        let prev = LogPos::new(Term(1), Index(4));
+        let entries = vec![entry(5), entry(7)];
+        let append = Append {
+            term: Term(1),
+            prev,
+            commit: Index(0),
+            entries,
+        };
+        let mut frame = Vec::new();
+        encode_message(&Message::Append(append), &mut frame);
+        let body = Bytes::from(frame.split_off(FRAME_HEADER_BYTES));
+        let refused = Err(DecodeError::Shape("entries that are not consecutive"));
+        assert_eq!(decode_message(body), refused);
+    }
+}
