@@ -62,7 +62,11 @@ pub(crate) fn recover<M: Media>(
         if let Verdict::Damaged(reason) = verdict(&facts) {
             return Err(Error::Damaged {
                 file: media.describe(&segment_name(segment.seq)),
-                offset: found.bad.min(facts.promised_end.max(found.end)) as u64,
+                offset: if facts.last {
+                    found.bad
+                } else {
+                    found.bad.min(facts.promised_end)
+                } as u64,
                 reason,
             });
         }
@@ -160,12 +164,15 @@ fn repair<M: Media>(media: &mut M, recovered: &mut Recovered<M::File>) -> Result
         source,
     };
     let (from, end) = (recovered.proven as usize, active.end as usize);
-    let rest = &active.bytes()[end..];
-    recovered.recovery.cut = rest.iter().rposition(|&byte| byte != 0).map(|last| Cut {
-        file: name.clone(),
-        offset: end as u64,
-        bytes: last as u64 + 1,
-    });
+    let torn_bytes = used_bytes(&active.bytes()[end..]) as u64;
+    if torn_bytes > 0 {
+        let (file, offset) = (name.clone(), end as u64);
+        recovered.recovery.cut = Some(Cut {
+            file,
+            offset,
+            bytes: torn_bytes,
+        });
+    }
     let mut tail = active.bytes()[from..end].to_vec();
     tail.resize(active.file.len_bytes() as usize - from, 0);
     media
@@ -234,7 +241,7 @@ struct Facts {
     chain_matches: bool,
     /// A trailer beyond `end` says that more than `end` was durable.
     proof_beyond: bool,
-    /// Nothing but zeros lies beyond `end`.
+    /// Nothing but zeros lies beyond `end` of the last segment.
     rest_is_zero: bool,
 }
 
@@ -247,15 +254,33 @@ impl Facts {
         next: Option<&SegmentHeader>,
     ) -> Facts {
         let end = found.end;
+        let (promised_end, rest) = match next {
+            Some(next) => (next.previous_end, 0),
+            None => (header.head_end, used_bytes(&segment[end..])),
+        };
         Facts {
             end,
-            promised_end: next.map_or(header.head_end, |next| next.previous_end) as usize,
+            promised_end: promised_end as usize,
             last: next.is_none(),
             chain_matches: next.is_none_or(|next| next.previous_chain == found.chain),
-            proof_beyond: next.is_none() && proof_beyond(segment, seed, end),
-            rest_is_zero: segment[end..].iter().all(|&byte| byte == 0),
+            proof_beyond: proof_beyond(&segment[..end + rest], seed, end),
+            rest_is_zero: rest == 0,
         }
     }
+}
+
+/// How many bytes there are up to the last that is not zero.
+fn used_bytes(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut pages = bytes.chunks(ZEROS.len());
+    let Some(page) = pages.rposition(|page| page != &ZEROS[..page.len()]) else {
+        return 0;
+    };
+    let up_to_page = &bytes[..bytes.len().min((page + 1) * ZEROS.len())];
+    up_to_page
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1)
 }
 
 /// Looks behind the first bad byte for a trailer that was written after a sync of that byte.
@@ -331,4 +356,108 @@ pub(crate) fn heads(bytes: &[u8], end: u32) -> impl Iterator<Item = (usize, Reco
         })
     })
     .filter(|(_, head)| head.kind != TRAILER_KIND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One row of the decision table in docs/wal.md; `None` matches both.
+    struct Row {
+        last: Option<bool>,
+        reaches_promise: Option<bool>,
+        beyond_promise: Option<bool>,
+        chain_matches: Option<bool>,
+        proof_beyond: Option<bool>,
+        rest_is_zero: Option<bool>,
+        verdict: fn(Verdict) -> bool,
+    }
+
+    impl Row {
+        fn matches(&self, facts: &Facts) -> bool {
+            let pairs = [
+                (self.last, facts.last),
+                (self.reaches_promise, facts.end >= facts.promised_end),
+                (self.beyond_promise, facts.end > facts.promised_end),
+                (self.chain_matches, facts.chain_matches),
+                (self.proof_beyond, facts.proof_beyond),
+                (self.rest_is_zero, facts.rest_is_zero),
+            ];
+            pairs
+                .iter()
+                .all(|(wanted, found)| wanted.is_none_or(|wanted| wanted == *found))
+        }
+    }
+
+    const fn row(
+        [last, reaches_promise, beyond_promise]: [Option<bool>; 3],
+        [chain_matches, proof_beyond, rest_is_zero]: [Option<bool>; 3],
+        verdict: fn(Verdict) -> bool,
+    ) -> Row {
+        Row {
+            last,
+            reaches_promise,
+            beyond_promise,
+            chain_matches,
+            proof_beyond,
+            rest_is_zero,
+            verdict,
+        }
+    }
+
+    fn damaged(verdict: Verdict) -> bool {
+        matches!(verdict, Verdict::Damaged(_))
+    }
+
+    const YES: Option<bool> = Some(true);
+    const NO: Option<bool> = Some(false);
+    const ANY: Option<bool> = None;
+
+    const TABLE: [Row; 7] = [
+        row([ANY, NO, ANY], [ANY, ANY, ANY], damaged),
+        row([NO, YES, YES], [ANY, ANY, ANY], damaged),
+        row([NO, YES, NO], [NO, ANY, ANY], damaged),
+        row([NO, YES, NO], [YES, ANY, ANY], |verdict| {
+            verdict == Verdict::Clean
+        }),
+        row([YES, YES, ANY], [ANY, YES, ANY], damaged),
+        row([YES, YES, ANY], [ANY, NO, NO], |verdict| {
+            verdict == Verdict::Torn
+        }),
+        row([YES, YES, ANY], [ANY, NO, YES], |verdict| {
+            verdict == Verdict::Clean
+        }),
+    ];
+
+    #[test]
+    fn exactly_one_row_of_the_decision_table_matches_and_decides() {
+        for bits in 0..16u8 {
+            for end in [999, 1000, 1001] {
+                let facts = Facts {
+                    end,
+                    promised_end: 1000,
+                    last: bits & 1 != 0,
+                    chain_matches: bits & 2 != 0,
+                    proof_beyond: bits & 4 != 0,
+                    rest_is_zero: bits & 8 != 0,
+                };
+                let rows: Vec<&Row> = TABLE.iter().filter(|row| row.matches(&facts)).collect();
+                assert_eq!(rows.len(), 1, "{facts:?}");
+                assert!((rows[0].verdict)(verdict(&facts)), "{facts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn used_bytes_end_with_the_last_byte_that_is_not_zero() {
+        for len in [0, 1, 4095, 4096, 4097, 9000] {
+            assert_eq!(used_bytes(&vec![0; len]), 0);
+            for at in 0..len {
+                let mut bytes = vec![0; len];
+                bytes[at] = 1;
+                bytes[at / 2] = 1;
+                assert_eq!(used_bytes(&bytes), at + 1);
+            }
+        }
+    }
 }

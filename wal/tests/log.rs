@@ -1,138 +1,229 @@
-//! What the log promises, on both media.
+//! What the log promises while nothing breaks, in memory and in a real directory.
 
-use raftkv_wal::{Address, Error, FileMedia, Media, MemoryMedia, Options, SEGMENT_BYTES_MIN, Wal};
+mod support;
 
-const OWNER: [u8; 40] = [7; 40];
-const RECORD: u8 = 1;
-const STATE: u8 = 2;
+use raftkv_wal::{Address, Error, FileMedia, MemoryMedia, Options, SEGMENT_BYTES_MAX, Wal};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use support::*;
 
-fn options() -> Options {
-    Options {
-        segment_bytes: SEGMENT_BYTES_MIN,
-        owner: OWNER,
-    }
-}
-
-fn open<M: Media>(media: M) -> Wal<M> {
-    Wal::open(media, options()).expect("the log opens").0
-}
-
-fn append<M: Media>(wal: &mut Wal<M>, body: &[u8]) -> Address {
-    wal.append(RECORD, body.len(), |to| to.extend_from_slice(body))
-        .expect("there is room")
-}
-
-fn append_sticky<M: Media>(wal: &mut Wal<M>, body: &[u8]) -> Address {
-    wal.append_sticky(STATE, body.len(), |to| to.extend_from_slice(body))
-        .expect("there is room")
-}
-
-fn flush<M: Media>(wal: &mut Wal<M>) {
-    wal.write().expect("the write succeeds");
-    wal.sync().expect("the sync succeeds");
-}
-
-fn bodies<M: Media>(wal: &Wal<M>) -> Vec<Vec<u8>> {
-    wal.records().map(|record| record.body.to_vec()).collect()
-}
-
-/// Runs a claim on a memory disk and on a real directory.
-fn on_both(claim: impl Fn(&mut dyn FnMut() -> Boxed)) {
-    let memory = MemoryMedia::new();
-    claim(&mut || Boxed::Memory(memory.clone()));
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    claim(&mut || Boxed::File(FileMedia::open(directory.path()).expect("the directory opens")));
-}
-
-enum Boxed {
-    Memory(MemoryMedia),
-    File(FileMedia),
-}
-
-macro_rules! with {
-    ($media:expr, |$wal:ident| $body:block) => {
-        match $media {
-            #[allow(unused_mut)]
-            Boxed::Memory(media) => {
-                let mut $wal = open(media);
+/// Makes each claim a test on a memory disk and a test on a real directory. `$media()` is the same
+/// directory each time.
+macro_rules! on_both_media {
+    ($(fn $claim:ident($media:ident) $body:block)*) => {
+        mod memory {
+            use super::*;
+            $(#[test]
+            fn $claim() {
+                let disk = MemoryMedia::new();
+                let $media = || disk.clone();
                 $body
-            }
-            #[allow(unused_mut)]
-            Boxed::File(media) => {
-                let mut $wal = open(media);
+            })*
+        }
+        mod file {
+            use super::*;
+            $(#[test]
+            fn $claim() {
+                let directory = tempfile::tempdir().expect("a temporary directory");
+                let $media = || FileMedia::open(directory.path()).expect("the directory opens");
                 $body
-            }
+            })*
         }
     };
 }
 
-#[test]
-fn records_come_back_in_order_after_opening_again() {
-    on_both(|media| {
-        with!(media(), |wal| {
-            append(&mut wal, b"one");
-            append(&mut wal, b"");
-            append(&mut wal, b"three");
-            flush(&mut wal);
-        });
-        with!(media(), |wal| {
-            assert_eq!(
-                bodies(&wal),
-                [b"one".to_vec(), b"".to_vec(), b"three".to_vec()]
-            );
-        });
-    });
-}
+on_both_media! {
+    fn records_come_back_in_order_after_opening_again(media) {
+        let mut wal = open(media());
+        append(&mut wal, b"one");
+        append(&mut wal, b"");
+        flush(&mut wal);
+        put(&mut wal, b"three");
+        drop(wal);
+        assert_eq!(bodies(&open(media())), [b"one".to_vec(), b"".to_vec(), b"three".to_vec()]);
+    }
 
-#[test]
-fn a_written_record_is_read_by_its_address_across_rotations() {
-    on_both(|media| {
-        with!(media(), |wal| {
-            let body = |n: u32| vec![n as u8; 5000 + n as usize];
-            let addresses: Vec<Address> = (0..100).map(|n| append(&mut wal, &body(n))).collect();
-            flush(&mut wal);
+    fn an_empty_directory_gives_an_empty_log_and_nothing_was_cut(media) {
+        for segments in [0, 1] {
+            let (wal, recovery) = try_open(media()).expect("the log opens");
+            assert_eq!(wal.records().count(), 0);
+            assert_eq!((recovery.segments, recovery.records), (segments, 0));
+            assert_eq!(recovery.cut, None);
+        }
+    }
+
+    fn a_record_of_every_length_up_to_a_page_comes_back(media) {
+        let bodies_in: Vec<Vec<u8>> = (0..600).chain([4095, 4096, 4097]).map(|len| {
+            (0..len).map(|at| (at * 31 + len) as u8).collect()
+        }).collect();
+        let mut wal = open(media());
+        for body in &bodies_in {
+            append(&mut wal, body);
+        }
+        flush(&mut wal);
+        assert_eq!(bodies(&wal), bodies_in);
+        drop(wal);
+        assert_eq!(bodies(&open(media())), bodies_in);
+    }
+
+    fn a_written_record_is_read_by_its_address_across_rotations(media) {
+        let body = |n: u32| vec![n as u8; 5000 + n as usize];
+        let mut wal = open(media());
+        let mut addresses: Vec<Address> = Vec::new();
+        for n in 0..100 {
+            addresses.push(append(&mut wal, &body(n)));
+            wal.write().expect("the write succeeds");
             for (n, &address) in (0..).zip(&addresses) {
                 assert_eq!(wal.read(address), body(n));
             }
-            assert!(addresses.is_sorted());
-        });
-        with!(media(), |wal| {
-            assert_eq!(wal.records().count(), 100);
-        });
-    });
+        }
+        assert!(addresses.is_sorted());
+        flush(&mut wal);
+        drop(wal);
+        let wal = open(media());
+        let found: Vec<Address> = wal.records().map(|record| record.address).collect();
+        assert_eq!(found, addresses);
+        assert_eq!(wal.read(addresses[99]), body(99));
+    }
+
+    fn the_largest_record_fits_and_one_byte_more_is_refused_with_both_numbers(media) {
+        let limit = options().body_bytes_max();
+        let mut wal = open(media());
+        append_sticky(&mut wal, b"a sticky record shares the head");
+        append(&mut wal, &vec![1; limit]);
+        let error = wal.append(RECORD, limit + 1, |_| unreachable!()).expect_err("too large");
+        assert!(matches!(error, Error::TooLarge { .. }));
+        let text = error.to_string();
+        assert!(text.contains(&(limit + 1).to_string()) && text.contains("65536"), "{text}");
+        put(&mut wal, &vec![2; limit]);
+        assert_eq!(wal.records().count(), 3);
+    }
+
+    fn the_largest_sticky_records_of_all_kinds_leave_room_for_the_largest_record(media) {
+        let limit = options().body_bytes_max();
+        let mut wal = open(media());
+        append_sticky(&mut wal, &[3; 4000]);
+        append_sticky(&mut wal, &[4; 4096]);
+        let other = |wal: &mut Wal<_>, len| wal.append_sticky(9, len, |to| to.resize(to.len() + len, 5));
+        assert!(matches!(other(&mut wal, 4065), Err(Error::TooLarge { .. })));
+        other(&mut wal, 4064).expect("just fits");
+        append(&mut wal, &vec![1; limit]);
+        put(&mut wal, &vec![2; limit]);
+        drop(wal);
+        assert_eq!(open(media()).records().count(), 5);
+    }
+
+    fn a_sticky_record_is_seen_once_while_its_original_is_in_the_log(media) {
+        let mut wal = open(media());
+        append_sticky(&mut wal, b"term 3");
+        for _ in 0..30 {
+            append(&mut wal, &[1; 5000]);
+        }
+        flush(&mut wal);
+        drop(wal);
+        let wal = open(media());
+        assert_eq!(wal.records().filter(|record| record.kind == STATE).count(), 1);
+        assert_eq!(wal.records().count(), 31);
+    }
+
+    fn a_mark_adds_no_record_and_a_second_one_adds_nothing(media) {
+        let mut wal = open(media());
+        put(&mut wal, b"one");
+        for _ in 0..10_000 {
+            wal.mark().expect("the mark succeeds");
+        }
+        append(&mut wal, b"two");
+        wal.mark().expect("the mark succeeds");
+        drop(wal);
+        let (wal, recovery) = try_open(media()).expect("the log opens");
+        assert_eq!(bodies(&wal), [b"one", b"two"]);
+        assert_eq!(recovery.segments, 1);
+    }
+
+    fn segments_of_another_size_may_follow_each_other(media) {
+        let larger = Options { segment_bytes: 1 << 20, ..options() };
+        let mut wal = open(media());
+        put(&mut wal, b"small");
+        drop(wal);
+        let (mut wal, _) = Wal::open(media(), larger.clone()).expect("the log opens");
+        put(&mut wal, &[1; 900_000]);
+        drop(wal);
+        let mut wal = open(media());
+        put(&mut wal, b"small again");
+        drop(wal);
+        let (wal, _) = Wal::open(media(), larger).expect("the log opens");
+        assert_eq!(wal.records().map(|record| record.body.len()).collect::<Vec<_>>(), [5, 900_000, 11]);
+    }
+
+    fn a_segment_size_out_of_bounds_is_refused(media) {
+        for segment_bytes in [0, 4096, SEGMENT_BYTES_MAX + 4096, 100_000, u64::MAX] {
+            let error = Wal::open(media(), Options { segment_bytes, ..options() }).map(drop);
+            let error = error.expect_err("the size is refused");
+            assert!(matches!(error, Error::SegmentSize { .. }));
+            assert!(error.to_string().contains(&segment_bytes.to_string()), "{error}");
+        }
+    }
 }
 
 #[test]
-fn a_sticky_record_is_seen_once_while_its_original_is_in_the_log() {
-    on_both(|media| {
-        with!(media(), |wal| {
-            append_sticky(&mut wal, b"term 3");
-            for _ in 0..30 {
-                append(&mut wal, &[1; 5000]);
-            }
-            flush(&mut wal);
-            assert_eq!(
-                wal.records().filter(|record| record.kind == STATE).count(),
-                1
-            );
-        });
-    });
+#[should_panic(expected = "a body of 3 bytes was announced, 4 came")]
+fn a_body_of_another_length_than_announced_is_a_bug() {
+    let _ = open(MemoryMedia::new()).append(RECORD, 3, |to| to.extend_from_slice(b"four"));
 }
 
 #[test]
-fn a_record_larger_than_a_segment_is_refused_with_both_numbers() {
-    on_both(|media| {
-        with!(media(), |wal| {
-            let limit = options().body_bytes_max();
-            append(&mut wal, &vec![1; limit]);
-            let error = wal
-                .append(RECORD, limit + 1, |_| unreachable!())
-                .expect_err("too large");
-            assert!(matches!(error, Error::TooLarge { .. }));
-            let text = error.to_string();
-            assert!(text.contains(&(limit + 1).to_string()), "{text}");
-            assert!(text.contains("65536"), "{text}");
-            append(&mut wal, b"still usable");
-        });
-    });
+#[should_panic(expected = "kind 0 is the log's own")]
+fn the_kind_of_the_trailer_is_not_for_callers() {
+    let _ = open(MemoryMedia::new()).append(0, 0, |_| ());
+}
+
+#[test]
+#[should_panic(expected = "is not in the log")]
+fn a_record_is_not_read_before_it_is_written() {
+    let mut wal = open(MemoryMedia::new());
+    let address = append(&mut wal, b"still in the batch");
+    wal.read(address);
+}
+
+#[test]
+fn a_segment_file_is_never_sparse_not_even_the_one_prepared_ahead() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut wal = open(FileMedia::open(directory.path()).expect("the directory opens"));
+    (0..30).for_each(|_| put(&mut wal, &[1; 5000]));
+    // Dropping the log waits for the segment that is being prepared.
+    drop(wal);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory.path()).expect("the directory can be read") {
+        let entry = entry.expect("an entry");
+        let metadata = entry.metadata().expect("its metadata");
+        assert_eq!(metadata.len(), 65536);
+        assert!(
+            metadata.blocks() * 512 >= 65536,
+            "{:?} has holes",
+            entry.file_name()
+        );
+        names.push(entry.file_name().into_string().expect("a plain name"));
+    }
+    names.sort();
+    assert_eq!(names, [FIRST, SECOND, "0000000003.wal", "next.tmp"]);
+}
+
+#[test]
+fn files_that_are_no_segments_are_left_alone() {
+    let disk = MemoryMedia::new();
+    put(&mut open(disk.clone()), b"one");
+    let strange = [
+        "1.wal",
+        "0000000009.wal.broken",
+        "wal",
+        "00000000x1.wal",
+        "9999999999.wal",
+    ];
+    for name in strange {
+        disk.set_contents(name, b"not a segment".to_vec());
+    }
+    assert_eq!(bodies(&open(disk.clone())), [b"one"]);
+    for name in strange {
+        assert_eq!(disk.contents(name), Some(b"not a segment".to_vec()));
+    }
 }

@@ -1,0 +1,183 @@
+//! Random use, kills, power cuts and failures, against a plain list of records.
+
+mod support;
+
+use proptest::prelude::*;
+use raftkv_wal::{Error, MemoryMedia, Operation, Wal};
+use support::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append { body_len: usize },
+    AppendSticky { kind: u8, body_len: usize },
+    Write,
+    Sync,
+    Mark,
+    Kill,
+    PowerCut { seed: u64 },
+    Fail { operation: Operation, after: u64 },
+    StopAfter { operations: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let operation = prop_oneof![
+        Just(Operation::Write),
+        Just(Operation::Sync),
+        Just(Operation::Create),
+        Just(Operation::Publish),
+        Just(Operation::SyncDirectory),
+    ];
+    prop_oneof![
+        6 => (0..200usize).prop_map(|body_len| Step::Append { body_len }),
+        3 => (0..30_000usize).prop_map(|body_len| Step::Append { body_len }),
+        2 => (2..4u8, 0..100usize)
+            .prop_map(|(kind, body_len)| Step::AppendSticky { kind, body_len }),
+        5 => Just(Step::Write),
+        4 => Just(Step::Sync),
+        1 => Just(Step::Mark),
+        1 => Just(Step::Kill),
+        2 => any::<u64>().prop_map(|seed| Step::PowerCut { seed }),
+        1 => (operation, 0..4u64)
+            .prop_map(|(operation, after)| Step::Fail { operation, after }),
+        1 => (0..12u64).prop_map(|operations| Step::StopAfter { operations }),
+    ]
+}
+
+/// The log beside the list of all records ever appended and not known to be lost.
+struct Model {
+    disk: MemoryMedia,
+    wal: Wal<MemoryMedia>,
+    appended: Vec<(u8, Vec<u8>)>,
+    /// How many of them must survive a kill, and how many a power cut.
+    written: usize,
+    durable: usize,
+    serial: u8,
+}
+
+impl Model {
+    fn new() -> Model {
+        let disk = MemoryMedia::new();
+        let wal = open(disk.clone());
+        Model {
+            disk,
+            wal,
+            appended: Vec::new(),
+            written: 0,
+            durable: 0,
+            serial: 0,
+        }
+    }
+
+    fn run(&mut self, step: &Step) {
+        let done = match *step {
+            Step::Append { body_len } => self.append(RECORD, body_len),
+            Step::AppendSticky { kind, body_len } => self.append(kind, body_len),
+            Step::Write => self
+                .wal
+                .write()
+                .map(|()| self.written = self.appended.len()),
+            Step::Sync => self
+                .wal
+                .sync()
+                .map(|()| self.durable = self.durable.max(self.written)),
+            Step::Mark => self.wal.mark().map(|()| {
+                self.written = self.appended.len();
+                self.durable = self.written;
+            }),
+            Step::Kill => {
+                self.kill();
+                Ok(())
+            }
+            Step::PowerCut { seed } => {
+                self.power_cut(seed);
+                Ok(())
+            }
+            Step::Fail { operation, after } => {
+                self.disk.fail(operation, after);
+                Ok(())
+            }
+            Step::StopAfter { operations } => {
+                self.disk.stop_after(operations);
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) | Err(Error::Create { .. }) => {}
+            Err(Error::Io { .. }) => {
+                let after = self.wal.sync();
+                assert!(
+                    matches!(after, Err(Error::Poisoned { .. })),
+                    "an error does not pass"
+                );
+                self.kill();
+            }
+            Err(other) => panic!("{step:?}: {other}"),
+        }
+    }
+
+    fn append(&mut self, kind: u8, body_len: usize) -> Result<(), Error> {
+        self.serial = self.serial.wrapping_add(1);
+        let body = vec![self.serial; body_len];
+        let fill = |to: &mut Vec<u8>| to.extend_from_slice(&body);
+        match kind {
+            RECORD => self.wal.append(kind, body_len, fill)?,
+            _ => self.wal.append_sticky(kind, body_len, fill)?,
+        };
+        self.appended.push((kind, body));
+        Ok(())
+    }
+
+    /// The process dies, the machine lives on; unless it stops too, which only a power cut ends.
+    fn kill(&mut self) {
+        match try_open(self.disk.clone()) {
+            Ok((wal, _)) => self.reopened(wal, self.written),
+            Err(Error::Io { .. }) => self.power_cut(u64::from(self.serial)),
+            Err(other) => panic!("after a kill: {other}"),
+        }
+    }
+
+    fn power_cut(&mut self, seed: u64) {
+        self.disk.crash(&mut random(seed));
+        let wal = open(self.disk.clone());
+        self.reopened(wal, self.durable);
+    }
+
+    fn reopened(&mut self, wal: Wal<MemoryMedia>, at_least: usize) {
+        let found: Vec<(u8, Vec<u8>)> = wal
+            .records()
+            .map(|record| (record.kind, record.body.to_vec()))
+            .collect();
+        assert!(
+            found.len() >= at_least,
+            "{at_least} must survive, {} did",
+            found.len()
+        );
+        assert!(
+            self.appended.starts_with(&found),
+            "what survives is a prefix"
+        );
+        self.appended = found;
+        self.written = self.appended.len();
+        self.durable = self.written;
+        self.wal = wal;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_survives_is_a_prefix_with_everything_that_was_durable(
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let mut model = Model::new();
+        for step in &steps {
+            model.run(step);
+        }
+        model.power_cut(0);
+        // Nothing is left to repair, so opening again and the next power cut change nothing.
+        let (_, recovery) = try_open(model.disk.clone()).expect("the log opens");
+        prop_assert_eq!(recovery.cut, None);
+        model.power_cut(1);
+    }
+}
