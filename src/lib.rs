@@ -16,6 +16,7 @@ pub mod codec;
 pub mod grpc;
 pub mod h2;
 pub mod kv;
+pub mod node;
 pub mod raft;
 pub mod replica;
 pub mod storage;

@@ -1,0 +1,186 @@
+//! The way into a running node from other threads: requests in by a bounded queue, answers out by
+//! a channel of the asker's, one wake for each batch.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use mio::Waker;
+use parking_lot::Mutex;
+
+use bytes::Bytes;
+
+use crate::{
+    kv::{KEY_MAX_BYTES, VALUE_MAX_BYTES},
+    raft::{Index, NodeId, RoleName, Term, Token},
+    replica::Operation,
+};
+
+/// Requests that wait for the event loop; beyond it they are refused.
+pub const REQUEST_QUEUE_MAX: usize = 4096;
+
+/// What a client asks, with a token that its asker recognizes the answer by.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Unique among the asker's open requests.
+    pub token: Token,
+    /// What is asked.
+    pub operation: Operation,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Stored: durable on a majority.
+    Put,
+    /// Read, linearizably.
+    Get {
+        /// The value, if the key exists.
+        value: Option<Bytes>,
+    },
+    /// Removed: durable on a majority.
+    Delete {
+        /// Whether the key existed.
+        found: bool,
+    },
+    /// Nothing was applied: this node does not lead.
+    NotLeader {
+        /// The leader's client address, empty when none is known.
+        leader_hint: String,
+    },
+    /// Nothing was applied: leadership is being handed over, or too much waits already.
+    Busy {
+        /// Which of the two, for the client to read.
+        why: &'static str,
+    },
+    /// It was accepted, and then the node ceased to lead or stopped: applied or not.
+    Unknown,
+}
+
+/// Why a request was not even queued. Nothing was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubmitError {
+    /// The queue is full.
+    Full,
+    /// The node has stopped.
+    Stopped,
+    /// A key or a value is beyond [`KEY_MAX_BYTES`] or [`VALUE_MAX_BYTES`], or the key is empty.
+    Size,
+}
+
+/// What a node is and knows, as its event loop last said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// This node.
+    pub id: NodeId,
+    /// Its role.
+    pub role: RoleName,
+    /// Its term.
+    pub term: Term,
+    /// The leader of the term, when known.
+    pub leader: Option<NodeId>,
+    /// The leader's client address, empty when unknown.
+    pub leader_hint: String,
+    /// The last entry known to be committed.
+    pub commit: Index,
+    /// The last entry applied.
+    pub applied: Index,
+}
+
+/// Where one asker's answers go.
+pub(super) struct Asker {
+    pub(super) answers: Sender<(Token, Answer)>,
+    pub(super) wake: Box<dyn Fn() + Send>,
+}
+
+/// What handles and the event loop share.
+pub(super) struct Shared {
+    pub(super) status: Mutex<NodeStatus>,
+    pub(super) askers: Mutex<BTreeMap<u64, Asker>>,
+    pub(super) waker: Waker,
+}
+
+/// Makes the queue between handles and an event loop.
+pub(super) fn queue(shared: Arc<Shared>) -> (HandleMaker, Receiver<(u64, Request)>) {
+    let (requests, receiver) = bounded(REQUEST_QUEUE_MAX);
+    (HandleMaker { shared, requests }, receiver)
+}
+
+/// Makes handles.
+#[derive(Clone)]
+pub(super) struct HandleMaker {
+    shared: Arc<Shared>,
+    requests: Sender<(u64, Request)>,
+}
+
+impl HandleMaker {
+    /// A handle whose answers go to `answers`; `wake` is called after each batch of them.
+    pub(super) fn handle(
+        &self,
+        answers: Sender<(Token, Answer)>,
+        wake: impl Fn() + Send + 'static,
+    ) -> Handle {
+        let mut askers = self.shared.askers.lock();
+        let asker = askers.last_key_value().map_or(0, |(last, _)| last + 1);
+        askers.insert(
+            asker,
+            Asker {
+                answers,
+                wake: Box::new(wake),
+            },
+        );
+        Handle {
+            asker,
+            shared: Arc::clone(&self.shared),
+            requests: self.requests.clone(),
+        }
+    }
+}
+
+/// A way into a running node.
+pub struct Handle {
+    asker: u64,
+    shared: Arc<Shared>,
+    requests: Sender<(u64, Request)>,
+}
+
+impl Handle {
+    /// Queues a request. It is taken up at the next [`Handle::wake`], and then gets exactly one
+    /// answer.
+    ///
+    /// # Errors
+    /// When it was not queued: nothing was applied.
+    pub fn submit(&self, request: Request) -> Result<(), SubmitError> {
+        let (key, value_bytes) = match &request.operation {
+            Operation::Put { key, value } => (key, value.len()),
+            Operation::Get { key } | Operation::Delete { key } => (key, 0),
+        };
+        if !(1..=KEY_MAX_BYTES).contains(&key.len()) || value_bytes > VALUE_MAX_BYTES {
+            return Err(SubmitError::Size);
+        }
+        self.requests
+            .try_send((self.asker, request))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => SubmitError::Full,
+                TrySendError::Disconnected(_) => SubmitError::Stopped,
+            })
+    }
+
+    /// Wakes the event loop: once after a batch of requests, since a wake costs more than a
+    /// request.
+    pub fn wake(&self) {
+        // It fails only when the event loop is gone, and then nobody is left to wake.
+        let _ = self.shared.waker.wake();
+    }
+
+    /// What the node is and knows.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        self.shared.status.lock().clone()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.askers.lock().remove(&self.asker);
+    }
+}
