@@ -12,7 +12,15 @@
 
 mod connection;
 mod error;
+mod flow;
+mod frame;
+mod guard;
+mod hpack;
 mod limits;
+mod message;
+mod outbox;
+mod settings;
+mod stream;
 
 use bytes::Bytes;
 
@@ -96,7 +104,8 @@ pub enum Event {
         /// The code of the RST_STREAM, received or sent.
         code: ErrorCode,
     },
-    /// Client: the server is going away and has not processed this stream, nor will it.
+    /// Client: the server has not processed this stream, nor will it (RFC 9113 §8.7). Sending
+    /// the request again, there or elsewhere, is safe.
     Refused {
         /// Which stream.
         stream: StreamId,

@@ -1,0 +1,181 @@
+//! The static and the dynamic table (RFC 7541 §2.3).
+
+use super::field_bytes;
+use crate::h2::Header;
+use std::collections::VecDeque;
+
+const fn field(name: &'static str, value: &'static str) -> Header {
+    Header::from_static(name, value)
+}
+
+/// Appendix A; index 1 is the first.
+#[rustfmt::skip]
+pub(super) static STATIC: [Header; 61] = [
+    field(":authority", ""),
+    field(":method", "GET"),
+    field(":method", "POST"),
+    field(":path", "/"),
+    field(":path", "/index.html"),
+    field(":scheme", "http"),
+    field(":scheme", "https"),
+    field(":status", "200"),
+    field(":status", "204"),
+    field(":status", "206"),
+    field(":status", "304"),
+    field(":status", "400"),
+    field(":status", "404"),
+    field(":status", "500"),
+    field("accept-charset", ""),
+    field("accept-encoding", "gzip, deflate"),
+    field("accept-language", ""),
+    field("accept-ranges", ""),
+    field("accept", ""),
+    field("access-control-allow-origin", ""),
+    field("age", ""),
+    field("allow", ""),
+    field("authorization", ""),
+    field("cache-control", ""),
+    field("content-disposition", ""),
+    field("content-encoding", ""),
+    field("content-language", ""),
+    field("content-length", ""),
+    field("content-location", ""),
+    field("content-range", ""),
+    field("content-type", ""),
+    field("cookie", ""),
+    field("date", ""),
+    field("etag", ""),
+    field("expect", ""),
+    field("expires", ""),
+    field("from", ""),
+    field("host", ""),
+    field("if-match", ""),
+    field("if-modified-since", ""),
+    field("if-none-match", ""),
+    field("if-range", ""),
+    field("if-unmodified-since", ""),
+    field("last-modified", ""),
+    field("link", ""),
+    field("location", ""),
+    field("max-forwards", ""),
+    field("proxy-authenticate", ""),
+    field("proxy-authorization", ""),
+    field("range", ""),
+    field("referer", ""),
+    field("refresh", ""),
+    field("retry-after", ""),
+    field("server", ""),
+    field("set-cookie", ""),
+    field("strict-transport-security", ""),
+    field("transfer-encoding", ""),
+    field("user-agent", ""),
+    field("vary", ""),
+    field("via", ""),
+    field("www-authenticate", ""),
+];
+
+/// The place of a field in the static table: its index, and whether the value is the same too.
+pub(super) fn find_static(name: &[u8], value: &[u8]) -> Option<(usize, bool)> {
+    // The table is in the order of names but for `accept`, which search may miss, as it may the
+    // `accept-*` before it. They then go as literals, which is no error.
+    let first = STATIC.partition_point(|field| field.name < name);
+    let same_name = STATIC[first..]
+        .iter()
+        .take_while(|field| field.name == name);
+    let mut found = None;
+    for (at, field) in same_name.enumerate() {
+        if field.value == value {
+            return Some((first + at + 1, true));
+        }
+        found = Some((first + 1, false));
+    }
+    found
+}
+
+/// The dynamic table of a decoder: newest field first, bounded in bytes.
+#[derive(Debug)]
+pub(super) struct Table {
+    fields: VecDeque<Header>,
+    bytes: usize,
+    max_bytes: usize,
+}
+
+impl Table {
+    pub(super) fn new(max_bytes: usize) -> Table {
+        Table {
+            fields: VecDeque::new(),
+            bytes: 0,
+            max_bytes,
+        }
+    }
+
+    /// The field of an index over both tables; `None` beyond them and for 0.
+    pub(super) fn get(&self, index: usize) -> Option<&Header> {
+        let at = index.checked_sub(1)?;
+        STATIC
+            .get(at)
+            .or_else(|| self.fields.get(at - STATIC.len()))
+    }
+
+    /// Adds a field; the oldest ones make room. One that is larger than the table empties it
+    /// (§4.4).
+    pub(super) fn insert(&mut self, field: Header) {
+        let bytes = field_bytes(&field.name, &field.value);
+        self.shrink_to(self.max_bytes.saturating_sub(bytes));
+        if bytes <= self.max_bytes {
+            self.bytes += bytes;
+            self.fields.push_front(field);
+        }
+    }
+
+    pub(super) fn resize(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+        self.shrink_to(max_bytes);
+    }
+
+    fn shrink_to(&mut self, bytes: usize) {
+        while self.bytes > bytes {
+            let oldest = self
+                .fields
+                .pop_back()
+                .expect("bytes counts the fields that are there");
+            self.bytes -= field_bytes(&oldest.name, &oldest.value);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_we_send_is_found_where_appendix_a_has_it() {
+        assert_eq!(find_static(b":method", b"POST"), Some((3, true)));
+        assert_eq!(find_static(b":scheme", b"http"), Some((6, true)));
+        assert_eq!(find_static(b":path", b"/a.B/C"), Some((4, false)));
+        assert_eq!(find_static(b":authority", b"host"), Some((1, false)));
+        assert_eq!(find_static(b":status", b"200"), Some((8, true)));
+        assert_eq!(find_static(b":status", b"415"), Some((8, false)));
+        assert_eq!(
+            find_static(b"content-type", b"application/grpc"),
+            Some((31, false))
+        );
+        assert_eq!(find_static(b"user-agent", b"raftkv"), Some((58, false)));
+        assert_eq!(find_static(b"grpc-status", b"0"), None);
+        assert_eq!(find_static(b"zzz", b""), None);
+    }
+
+    #[test]
+    fn a_field_larger_than_the_table_empties_it() {
+        let mut table = Table::new(100);
+        table.insert(field("a", "b"));
+        assert_eq!(table.bytes(), 34);
+        table.insert(Header::new("a", vec![b'x'; 100]));
+        assert_eq!((table.bytes(), table.get(62)), (0, None));
+    }
+}
