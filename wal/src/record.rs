@@ -287,3 +287,110 @@ impl ValidBatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: u32 = 77;
+    const CHAIN: u32 = 88;
+
+    fn batch_at(start: u32, bodies: &[&[u8]]) -> Batch {
+        let mut batch = Batch::new(SEED, start, CHAIN);
+        for body in bodies {
+            batch.push(1, 0, body.len(), |to| to.extend_from_slice(body));
+        }
+        batch
+    }
+
+    /// A segment of zeros with these bytes at `start`.
+    fn segment_with(start: usize, bytes: &[u8]) -> Vec<u8> {
+        let mut segment = vec![0; 4096];
+        segment[start..start + bytes.len()].copy_from_slice(bytes);
+        segment
+    }
+
+    #[test]
+    fn a_batch_is_valid_only_in_its_place_and_after_its_predecessor() {
+        let segment = segment_with(128, batch_at(128, &[b"one", b"two"]).close(128));
+        let found = ValidBatch::decode(&segment, SEED, 128, CHAIN).expect("a whole batch");
+        assert_eq!(
+            (found.count, found.synced_to, found.end),
+            (2, 128, 128 + 24 + 24 + 32)
+        );
+        assert_eq!(
+            ValidBatch::decode(&segment, SEED, 128, CHAIN + 1).err(),
+            Some(128)
+        );
+        assert_eq!(
+            ValidBatch::decode(&segment, SEED + 1, 128, CHAIN).err(),
+            Some(128)
+        );
+        let moved = segment_with(136, &segment[128..found.end]);
+        assert_eq!(
+            ValidBatch::decode(&moved, SEED, 136, CHAIN).err(),
+            Some(136)
+        );
+    }
+
+    #[test]
+    fn the_same_record_elsewhere_has_another_chain_crc() {
+        let chains = [batch_at(128, &[b"x"]), batch_at(136, &[b"x"])].map(|batch| batch.chain());
+        assert_ne!(chains[0], chains[1]);
+    }
+
+    #[test]
+    fn a_trailer_with_another_count_or_start_closes_nothing() {
+        for break_it in [
+            |batch: &mut Batch| batch.count += 1,
+            |batch: &mut Batch| batch.count = 0,
+        ] {
+            let mut batch = batch_at(128, &[b"one", b"two"]);
+            break_it(&mut batch);
+            let segment = segment_with(128, batch.close(128));
+            assert_eq!(
+                ValidBatch::decode(&segment, SEED, 128, CHAIN).err(),
+                Some(176)
+            );
+        }
+        // A trailer whose batch begins elsewhere does not end this one, though the chain goes on.
+        let mut batch = batch_at(128, &[b"one"]);
+        let mut segment = segment_with(128, &batch.close(128)[..24]);
+        let trailer_at = 128 + 24;
+        batch = Batch::new(SEED, trailer_at, RecordHead::trusted(&segment, 128).chain);
+        batch.count = 1;
+        segment[trailer_at as usize..][..TRAILER_BYTES].copy_from_slice(batch.close(128));
+        assert_eq!(
+            ValidBatch::decode(&segment, SEED, 128, CHAIN).err(),
+            Some(152)
+        );
+    }
+
+    #[test]
+    fn a_trailer_is_whole_in_itself_and_says_what_was_synced() {
+        let segment = segment_with(1000, batch_at(1000, &[]).close(640));
+        assert_eq!(
+            Trailer::decode(&segment, SEED, 1000).map(|found| found.synced_to),
+            Some(640)
+        );
+        for at in 1000..1000 + TRAILER_BYTES {
+            let mut damaged = segment.clone();
+            damaged[at] ^= 4;
+            assert!(Trailer::decode(&damaged, SEED, 1000).is_none(), "byte {at}");
+        }
+        assert!(Trailer::decode(&segment, SEED + 1, 1000).is_none());
+    }
+
+    #[test]
+    fn no_bytes_at_all_are_read_beyond_the_segment() {
+        let segment = segment_with(128, batch_at(128, &[b"one"]).close(128));
+        for len in 0..192 {
+            let cut = &segment[..len];
+            for offset in 0..=len + 8 {
+                assert!(Trailer::decode(cut, SEED, offset).is_none_or(|_| len >= 184));
+                let _ = RecordHead::decode(cut, SEED, offset);
+                assert!(ValidBatch::decode(cut, SEED, offset, CHAIN).is_err() || len >= 184);
+            }
+        }
+    }
+}

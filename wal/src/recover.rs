@@ -35,45 +35,8 @@ pub(crate) fn recover<M: Media>(
             .map_err(|source| directory_error(media, source))?;
         return Ok(None);
     }
-    let mut segments = Vec::with_capacity(numbers.len());
-    let mut headers = Vec::with_capacity(numbers.len());
-    for &seq in &numbers {
-        let name = segment_name(seq);
-        let file = media.open(&name).map_err(|source| Error::Io {
-            doing: "open",
-            file: media.describe(&name),
-            source,
-        })?;
-        let bytes = file.bytes(0..file.len_bytes() as usize);
-        let (header, seed) = SegmentHeader::decode(bytes, &|| media.describe(&name), owner, seq)?;
-        segments.push(Segment {
-            file,
-            seq,
-            seed,
-            end: 0,
-        });
-        headers.push(header);
-    }
-    let mut last = None;
-    for (at, segment) in segments.iter_mut().enumerate() {
-        let found = survey(segment.bytes(), segment.seed);
-        let (bytes, seed) = (segment.bytes(), segment.seed);
-        let facts = Facts::gather(bytes, seed, &found, &headers[at], headers.get(at + 1));
-        if let Verdict::Damaged(reason) = verdict(&facts) {
-            return Err(Error::Damaged {
-                file: media.describe(&segment_name(segment.seq)),
-                offset: if facts.last {
-                    found.bad
-                } else {
-                    found.bad.min(facts.promised_end)
-                } as u64,
-                reason,
-            });
-        }
-        segment.end = found.end as u32;
-        last = Some(found);
-    }
-    let last = last.expect("there is at least one segment");
+    let (mut segments, headers) = open_segments(media, &numbers, owner)?;
+    let last = judge(media, &mut segments, &headers)?;
     let sticky = newest_sticky(&segments);
     let records = segments.iter().map(count_records).sum();
     let recovery = Recovery {
@@ -92,6 +55,64 @@ pub(crate) fn recover<M: Media>(
     };
     repair(media, &mut recovered)?;
     Ok(Some(recovered))
+}
+
+/// Opens the files and checks what their headers say.
+#[allow(clippy::type_complexity)]
+fn open_segments<M: Media>(
+    media: &mut M,
+    numbers: &[u32],
+    owner: &[u8; 40],
+) -> Result<(Vec<Segment<M::File>>, Vec<SegmentHeader>), Error> {
+    let mut segments = Vec::with_capacity(numbers.len());
+    let mut headers = Vec::with_capacity(numbers.len());
+    for &seq in numbers {
+        let name = segment_name(seq);
+        let file = media.open(&name).map_err(|source| Error::Io {
+            doing: "open",
+            file: media.describe(&name),
+            source,
+        })?;
+        let bytes = file.bytes(0..file.len_bytes() as usize);
+        let (header, seed) = SegmentHeader::decode(bytes, &|| media.describe(&name), owner, seq)?;
+        segments.push(Segment {
+            file,
+            seq,
+            seed,
+            end: 0,
+        });
+        headers.push(header);
+    }
+    Ok((segments, headers))
+}
+
+/// Finds the end of every segment, and returns what there is to know about the last.
+fn judge<M: Media>(
+    media: &M,
+    segments: &mut [Segment<M::File>],
+    headers: &[SegmentHeader],
+) -> Result<Survey, Error> {
+    let mut last = None;
+    for (at, segment) in segments.iter_mut().enumerate() {
+        let (bytes, seed) = (segment.bytes(), segment.seed);
+        let found = survey(bytes, seed);
+        let facts = Facts::gather(bytes, seed, &found, &headers[at], headers.get(at + 1));
+        if let Verdict::Damaged(reason) = verdict(&facts) {
+            let end = if facts.last {
+                usize::MAX
+            } else {
+                facts.promised_end
+            };
+            return Err(Error::Damaged {
+                file: media.describe(&segment_name(segment.seq)),
+                offset: found.bad.min(end) as u64,
+                reason,
+            });
+        }
+        segment.end = found.end as u32;
+        last = Some(found);
+    }
+    Ok(last.expect("there is at least one segment"))
 }
 
 /// Makes the first segment of an empty directory.

@@ -134,7 +134,7 @@ fn after_a_failed_sync_the_page_cache_is_not_trusted() {
     let disk = MemoryMedia::new();
     let mut wal = open(disk.clone());
     put(&mut wal, b"durable");
-    append(&mut wal, b"in the page cache only");
+    append(&mut wal, &[1; 9000]);
     wal.write().expect("the write succeeds");
     disk.fail(Operation::Sync, 0);
     wal.sync().expect_err("the sync fails");

@@ -166,6 +166,35 @@ on_both_media! {
 }
 
 #[test]
+fn a_segment_is_filled_to_its_last_byte_and_never_beyond() {
+    let mut filled = false;
+    for second_len in 8200..8400 {
+        let disk = MemoryMedia::new();
+        let mut wal = open(disk.clone());
+        put(&mut wal, &[1; 57_000]);
+        put(&mut wal, &vec![2; second_len]);
+        let segment = disk.contents(FIRST).expect("the segment");
+        filled |= disk.names().len() == 1 && segment[65536 - 32..] != [0; 32];
+        drop(wal);
+        assert_eq!(open(disk).records().count(), 2);
+    }
+    assert!(filled, "one of the lengths ends with the segment");
+}
+
+#[test]
+fn a_mark_at_the_end_of_a_full_segment_begins_the_next_one() {
+    for second_len in 8200..8400 {
+        let disk = MemoryMedia::new();
+        let mut wal = open(disk.clone());
+        put(&mut wal, &[1; 57_000]);
+        put(&mut wal, &vec![2; second_len]);
+        wal.mark().expect("the mark succeeds");
+        drop(wal);
+        assert_eq!(open(disk).records().count(), 2);
+    }
+}
+
+#[test]
 #[should_panic(expected = "a body of 3 bytes was announced, 4 came")]
 fn a_body_of_another_length_than_announced_is_a_bug() {
     let _ = open(MemoryMedia::new()).append(RECORD, 3, |to| to.extend_from_slice(b"four"));
