@@ -9,6 +9,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "proto/raftkv.proto",
         "proto/peer.proto",
         "proto/command.proto",
+        "proto/health.proto",
+        "proto/reflection_v1.proto",
+        "proto/reflection_v1alpha.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

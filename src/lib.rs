@@ -12,7 +12,9 @@
 //!  codec/     bytes <-> messages, over types that build.rs makes from proto/
 //! ```
 
+pub mod client;
 pub mod codec;
+pub mod gateway;
 pub mod grpc;
 pub mod h2;
 pub mod kv;
@@ -29,4 +31,9 @@ pub mod proto {
 
     /// The encoded `FileDescriptorSet` of `proto/`, for server reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+    /// Trailer by which the gateway says whether a refused call was applied.
+    pub const APPLIED_TRAILER: &str = "raftkv-applied";
+    /// Its only value: nothing was applied, so repeating the call is safe.
+    pub const APPLIED_NO: &str = "no";
 }

@@ -50,14 +50,14 @@ pub(super) struct Core {
     pub(super) hard: HardState,
     pub(super) log: Log,
     pub(super) commit: Index,
-    pub(super) applied: Index,
+    applied: Index,
     pub(super) durable: Index,
-    pub(super) last_seq: Seq,
+    last_seq: Seq,
     /// Writes that are not known to be durable, each with the last index it reaches.
-    pub(super) unpersisted: VecDeque<(Seq, Index)>,
+    unpersisted: VecDeque<(Seq, Index)>,
     /// This step's write, so far.
-    pub(super) hard_changed: bool,
-    pub(super) unwritten: Vec<Entry>,
+    hard_changed: bool,
+    unwritten: Vec<Entry>,
     rng: Rng,
 }
 

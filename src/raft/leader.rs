@@ -20,9 +20,9 @@ pub const APPEND_MAX_ENTRIES: u64 = 4096;
 /// What exists only in a leader.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
-    pub(super) peers: BTreeMap<NodeId, Progress>,
+    peers: BTreeMap<NodeId, Progress>,
     /// The no-op of this term: until it commits, what is committed is not known (§8).
-    pub(super) first: LogPos,
+    first: LogPos,
     reads: Reads,
     transfer: Option<Transfer>,
     /// Ticks of this leadership.
@@ -219,8 +219,10 @@ impl Leader {
                     next: peer.next,
                 });
             }
-            // About an append of an earlier term of ours, by one that has since joined this one.
-            AppendOutcome::StaleTerm => out.note(Note::StaleReply { from }),
+            AppendOutcome::StaleTerm => {
+                let what = "calls our term stale and names no later one";
+                return out.note(Note::Impossible { from, what });
+            }
         }
         self.send_append_to(core, from, out);
     }

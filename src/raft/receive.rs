@@ -6,7 +6,7 @@ use super::{
     follower,
     message::{AppendOutcome, Message, VoteKind},
     note::{Note, StepDown, VoteDenial},
-    types::{NodeId, Round},
+    types::NodeId,
 };
 
 /// A term further ahead than this is a forgery or damage: adopted, it would use up the numbers
@@ -154,12 +154,16 @@ impl Core {
                 let outcome = AppendOutcome::StaleTerm;
                 self.send_durable(from, Message::AppendReply { term, outcome }, out);
             }
-            // Confirms no round: by the time it arrives, the sender may lead our term, and have
-            // begun a round of the same number for reads that this answer knows nothing of.
-            Message::Heartbeat { .. } => {
+            Message::Heartbeat { round, .. } => {
                 out.note(Note::StaleLeader { from });
-                let round = Round::ZERO;
-                self.send(from, Message::HeartbeatReply { term, round }, out);
+                self.send(
+                    from,
+                    Message::HeartbeatReply {
+                        term,
+                        round: *round,
+                    },
+                    out,
+                );
             }
             Message::VoteRequest { kind, .. } => {
                 out.note(Note::VoteDenied {

@@ -1,0 +1,153 @@
+//! The clients' side of a node: a thread with its own mio loop that speaks gRPC.
+//!
+//! It serves `raftkv.proto.KvService`, health and server reflection. Requests that are complete
+//! go to the node in one batch per turn of the loop, and the answers of a turn of the node come
+//! back in one. Outcomes are told apart by codes: a response with `ok: false`, or a status with
+//! the trailer `raftkv-applied: no`, means that nothing was applied; any other failure leaves
+//! that open.
+
+mod connection;
+mod reflection;
+mod server;
+mod service;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use crossbeam_channel::Sender;
+use mio::Waker;
+
+use self::reflection::Reflection;
+use crate::{
+    node::{Answer, Handle, Request, SubmitError},
+    raft::Token,
+};
+
+/// Connections open at once. Beyond it the one that is idle for longest makes room, and while
+/// none is idle a new one is closed.
+pub const CONNECTIONS_MAX: usize = 2_048;
+
+/// Requests, answers and parts of them that wait in the gateway, in bytes. Beyond it new requests
+/// and large answers are refused with RESOURCE_EXHAUSTED.
+pub const BUFFERED_MAX_BYTES: usize = 64 << 20;
+
+/// The node, as the gateway sees it.
+pub trait Backend: Send + 'static {
+    /// Queues a request, which then gets exactly one answer.
+    ///
+    /// # Errors
+    /// When it was not queued: nothing was applied.
+    fn submit(&self, request: Request) -> Result<(), SubmitError>;
+
+    /// Called once after each batch of requests.
+    fn wake(&self);
+
+    /// Whether the node knows who leads.
+    fn leader_known(&self) -> bool;
+}
+
+impl Backend for Handle {
+    fn submit(&self, request: Request) -> Result<(), SubmitError> {
+        Handle::submit(self, request)
+    }
+
+    fn wake(&self) {
+        Handle::wake(self);
+    }
+
+    fn leader_known(&self) -> bool {
+        self.status().leader.is_some()
+    }
+}
+
+/// Wakes the gateway, for the node to call after each batch of answers.
+pub type Wake = Box<dyn Fn() + Send>;
+
+/// A running gateway.
+pub struct Gateway {
+    address: SocketAddr,
+    waker: Arc<Waker>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Serves the clients that connect to `listener`. `connect` makes the way to the node, which
+    /// sends its answers where it is told to and then calls [`Wake`].
+    ///
+    /// # Errors
+    /// Of the operating system: no poll, no waker or no thread to be had.
+    pub fn start<B: Backend>(
+        listener: TcpListener,
+        connect: impl FnOnce(Sender<(Token, Answer)>, Wake) -> B,
+    ) -> io::Result<Gateway> {
+        let address = listener.local_addr()?;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let (server, waker) = server::Server::new(listener, stopping.clone(), connect)?;
+        let thread = thread::Builder::new()
+            .name("gateway".into())
+            .spawn(move || server.run())?;
+        Ok(Gateway {
+            address,
+            waker,
+            stopping,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops gracefully: no new connections and calls (GOAWAY), those in flight finish, then all
+    /// connections close. Returns when that is done, or after 5 s with calls left. The node must
+    /// go on answering meanwhile.
+    pub fn shut_down(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        wake(&self.waker);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the gateway thread does not panic");
+        }
+    }
+}
+
+/// An eventfd that cannot be written has no cure, and a wake that is lost hangs every client.
+fn wake(waker: &Waker) {
+    waker
+        .wake()
+        .expect("the waker of a running loop can be written");
+}
+
+/// What all connections share in one turn of the loop.
+struct Shared {
+    now_ms: u64,
+    reflection: Reflection,
+    node: Box<dyn Backend>,
+    /// Bytes that waited at the end of the last turn, in all connections and at the node.
+    buffered_bytes: usize,
+}
+
+impl Shared {
+    fn leader_known(&self) -> bool {
+        self.node.leader_known()
+    }
+
+    /// Whether there is no room for so many bytes more.
+    fn is_full(&self, bytes: usize) -> bool {
+        self.buffered_bytes + bytes > BUFFERED_MAX_BYTES
+    }
+}
