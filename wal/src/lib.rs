@@ -197,13 +197,13 @@ impl<M: Media> Wal<M> {
     /// All written records, oldest first. A sticky record that was carried to a new segment comes
     /// once, in its first place; its copy comes only where the log no longer reaches back so far.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let oldest = self.segments[0].seq;
+        let oldest = self.segments[0].seq();
         self.segments.iter().flat_map(move |segment| {
             let bytes = segment.bytes();
             recover::heads(bytes, segment.end)
-                .filter(move |(_, head)| head.flags & FLAG_COPY == 0 || segment.seq == oldest)
+                .filter(move |(_, head)| head.flags & FLAG_COPY == 0 || segment.seq() == oldest)
                 .map(move |(offset, head)| Record {
-                    address: Address::new(segment.seq, offset as u32),
+                    address: Address::new(segment.seq(), offset as u32),
                     kind: head.kind,
                     body: record::body_at(bytes, offset, &head),
                 })
@@ -320,7 +320,7 @@ impl<M: Media> Wal<M> {
     /// # Panics
     /// When the log has no such record, or has not written it yet.
     pub fn read(&self, address: Address) -> &[u8] {
-        let oldest = self.segments[0].seq;
+        let oldest = self.segments[0].seq();
         let at = address.segment().checked_sub(oldest).map(|at| at as usize);
         let segment = at.and_then(|at| self.segments.get(at));
         let Some(segment) = segment.filter(|segment| address.offset() < segment.end) else {
@@ -374,7 +374,7 @@ impl<M: Media> Wal<M> {
             self.rotate()?;
         }
         let offset = self.batch.push(kind, flags, body_len, fill);
-        Ok(Address::new(self.active().seq, offset))
+        Ok(Address::new(self.active().seq(), offset))
     }
 
     fn write_batch(&mut self) -> Result<(), Error> {
@@ -398,7 +398,7 @@ impl<M: Media> Wal<M> {
     fn rotate(&mut self) -> Result<(), Error> {
         self.write()?;
         self.sync()?;
-        let (seq, end) = (self.active().seq, self.active().end);
+        let (seq, end) = (self.active().seq(), self.active().end);
         let file = self
             .media
             .take_prepared(self.options.segment_bytes)
@@ -431,7 +431,7 @@ impl<M: Media> Wal<M> {
     }
 
     fn poison(&mut self, doing: &'static str, source: std::io::Error) -> Error {
-        let file = self.media.describe(&segment_name(self.active().seq));
+        let file = self.media.describe(&self.active().name());
         let error = Error::Io {
             doing,
             file,

@@ -35,8 +35,8 @@ pub(crate) fn recover<M: Media>(
             .map_err(|source| directory_error(media, source))?;
         return Ok(None);
     }
-    let (mut segments, headers) = open_segments(media, &numbers, owner)?;
-    let last = judge(media, &mut segments, &headers)?;
+    let mut segments = open_segments(media, &numbers, owner)?;
+    let last = judge(media, &mut segments)?;
     let sticky = newest_sticky(&segments);
     let records = segments.iter().map(count_records).sum();
     let recovery = Recovery {
@@ -47,7 +47,7 @@ pub(crate) fn recover<M: Media>(
     let active = segments.last_mut().expect("there is at least one segment");
     let mut recovered = Recovered {
         batch: Batch::new(active.seed, active.end, last.chain),
-        proven: last.proven.max(headers[headers.len() - 1].head_end),
+        proven: last.proven.max(active.header.head_end),
         records_end: last.records_end as u32,
         segments,
         sticky,
@@ -58,14 +58,12 @@ pub(crate) fn recover<M: Media>(
 }
 
 /// Opens the files and checks what their headers say.
-#[allow(clippy::type_complexity)]
 fn open_segments<M: Media>(
     media: &mut M,
     numbers: &[u32],
     owner: &[u8; 40],
-) -> Result<(Vec<Segment<M::File>>, Vec<SegmentHeader>), Error> {
+) -> Result<Vec<Segment<M::File>>, Error> {
     let mut segments = Vec::with_capacity(numbers.len());
-    let mut headers = Vec::with_capacity(numbers.len());
     for &seq in numbers {
         let name = segment_name(seq);
         let file = media.open(&name).map_err(|source| Error::Io {
@@ -77,26 +75,22 @@ fn open_segments<M: Media>(
         let (header, seed) = SegmentHeader::decode(bytes, &|| media.describe(&name), owner, seq)?;
         segments.push(Segment {
             file,
-            seq,
+            header,
             seed,
             end: 0,
         });
-        headers.push(header);
     }
-    Ok((segments, headers))
+    Ok(segments)
 }
 
 /// Finds the end of every segment, and returns what there is to know about the last.
-fn judge<M: Media>(
-    media: &M,
-    segments: &mut [Segment<M::File>],
-    headers: &[SegmentHeader],
-) -> Result<Survey, Error> {
+fn judge<M: Media>(media: &M, segments: &mut [Segment<M::File>]) -> Result<Survey, Error> {
     let mut last = None;
-    for (at, segment) in segments.iter_mut().enumerate() {
-        let (bytes, seed) = (segment.bytes(), segment.seed);
-        let found = survey(bytes, seed);
-        let facts = Facts::gather(bytes, seed, &found, &headers[at], headers.get(at + 1));
+    for at in 0..segments.len() {
+        let segment = &segments[at];
+        let found = survey(segment.bytes(), segment.seed);
+        let next = segments.get(at + 1).map(|next| &next.header);
+        let facts = Facts::gather(segment, &found, next);
         if let Verdict::Damaged(reason) = verdict(&facts) {
             let end = if facts.last {
                 usize::MAX
@@ -104,12 +98,12 @@ fn judge<M: Media>(
                 facts.promised_end
             };
             return Err(Error::Damaged {
-                file: media.describe(&segment_name(segment.seq)),
+                file: media.describe(&segment.name()),
                 offset: found.bad.min(end) as u64,
                 reason,
             });
         }
-        segment.end = found.end as u32;
+        segments[at].end = found.end as u32;
         last = Some(found);
     }
     Ok(last.expect("there is at least one segment"))
@@ -178,7 +172,7 @@ fn repair<M: Media>(media: &mut M, recovered: &mut Recovered<M::File>) -> Result
         .segments
         .last_mut()
         .expect("there is at least one segment");
-    let name = media.describe(&segment_name(active.seq));
+    let name = media.describe(&active.name());
     let failed = |doing, source| Error::Io {
         doing,
         file: name.clone(),
@@ -267,24 +261,23 @@ struct Facts {
 }
 
 impl Facts {
-    fn gather(
-        segment: &[u8],
-        seed: u32,
+    fn gather<F: SegmentFile>(
+        segment: &Segment<F>,
         found: &Survey,
-        header: &SegmentHeader,
         next: Option<&SegmentHeader>,
     ) -> Facts {
+        let bytes = segment.bytes();
         let end = found.end;
         let (promised_end, rest) = match next {
             Some(next) => (next.previous_end, 0),
-            None => (header.head_end, used_bytes(&segment[end..])),
+            None => (segment.header.head_end, used_bytes(&bytes[end..])),
         };
         Facts {
             end,
             promised_end: promised_end as usize,
             last: next.is_none(),
             chain_matches: next.is_none_or(|next| next.previous_chain == found.chain),
-            proof_beyond: proof_beyond(&segment[..end + rest], seed, end),
+            proof_beyond: proof_beyond(&bytes[..end + rest], segment.seed, end),
             rest_is_zero: rest == 0,
         }
     }

@@ -136,7 +136,8 @@ impl SegmentHeader {
 #[derive(Debug)]
 pub(crate) struct Segment<F> {
     pub(crate) file: F,
-    pub(crate) seq: u32,
+    pub(crate) header: SegmentHeader,
+    /// The CRC of the header.
     pub(crate) seed: u32,
     pub(crate) end: u32,
 }
@@ -209,12 +210,21 @@ impl<F: SegmentFile> Segment<F> {
         Ok((
             Segment {
                 file,
-                seq,
+                header,
                 seed,
                 end: batch.start(),
             },
             batch,
         ))
+    }
+
+    pub(crate) fn seq(&self) -> u32 {
+        self.header.seq
+    }
+
+    /// The name of its file.
+    pub(crate) fn name(&self) -> String {
+        segment_name(self.seq())
     }
 
     /// All bytes of the segment.

@@ -238,6 +238,50 @@ fn a_segment_file_is_never_sparse_not_even_the_one_prepared_ahead() {
 }
 
 #[test]
+fn a_half_prepared_segment_of_a_killed_process_is_made_anew() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let media = || FileMedia::open(directory.path()).expect("the directory opens");
+    let leftover = directory.path().join("next.tmp");
+    for n in 1..3 {
+        fs::write(&leftover, vec![0xff; 70_000]).expect("the file is written");
+        let mut wal = open(media());
+        (0..30).for_each(|_| put(&mut wal, &[1; 5000]));
+        drop(wal);
+        assert_eq!(open(media()).records().count(), n * 30);
+    }
+}
+
+#[test]
+fn damage_in_a_real_file_is_reported_with_its_path() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let media = || FileMedia::open(directory.path()).expect("the directory opens");
+    let mut wal = open(media());
+    (0..3).for_each(|_| put(&mut wal, b"durable"));
+    drop(wal);
+    let path = directory.path().join(FIRST);
+    let mut bytes = fs::read(&path).expect("the segment");
+    bytes[180] ^= 1;
+    fs::write(&path, &bytes).expect("the damage is done");
+    for len in [bytes.len(), 1000, 0] {
+        bytes.truncate(len);
+        fs::write(&path, &bytes).expect("the damage is done");
+        let error = try_open(media()).map(drop).expect_err("damage");
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(path.to_str().expect("a plain path")),
+            "{error}"
+        );
+        assert_eq!(
+            fs::read(&path).expect("the segment"),
+            bytes,
+            "nothing was touched"
+        );
+    }
+}
+
+#[test]
 fn files_that_are_no_segments_are_left_alone() {
     let disk = MemoryMedia::new();
     put(&mut open(disk.clone()), b"one");

@@ -59,15 +59,12 @@ struct Disk {
 struct FileState {
     /// What a reader sees.
     cached: Vec<u8>,
-    /// For each page whose cached bytes may not be on the disk, what is there instead.
-    unsynced: BTreeMap<usize, DiskPage>,
-}
-
-#[derive(Debug)]
-struct DiskPage {
-    bytes: [u8; PAGE_BYTES],
-    /// A failed sync marked the page clean: nothing will write it back.
-    forgotten: bool,
+    /// What has reached the disk.
+    durable: Vec<u8>,
+    /// What was written since the last sync, and so may reach the disk at any time. Where the two
+    /// differ and nothing is unsynced, a failed sync has lost a write.
+    unsynced: Vec<Range<usize>>,
+    sync_failed: bool,
 }
 
 #[derive(Debug)]
@@ -114,11 +111,7 @@ impl MemoryMedia {
         disk.operations_left = None;
         disk.stopped = false;
         for file in disk.files.values_mut() {
-            for (page, old) in std::mem::take(&mut file.unsynced) {
-                let from = page * PAGE_BYTES;
-                let to = (from + PAGE_BYTES).min(file.cached.len());
-                old.settle(&mut file.cached[from..to], rng);
-            }
+            file.crash(rng);
         }
         let mut names = std::mem::take(&mut disk.durable_names);
         for change in std::mem::take(&mut disk.unsynced_names) {
@@ -181,26 +174,6 @@ impl MemoryMedia {
     }
 }
 
-impl DiskPage {
-    /// Turns the cached bytes of a page into those that a power cut leaves.
-    fn settle(&self, cached: &mut [u8], rng: &mut impl FnMut() -> u64) {
-        let choice = rng();
-        match choice % 4 {
-            _ if self.forgotten => cached.copy_from_slice(&self.bytes[..cached.len()]),
-            0 => {}
-            1 => cached.copy_from_slice(&self.bytes[..cached.len()]),
-            _ => {
-                let sectors = cached.chunks_mut(SECTOR_BYTES);
-                for (at, (new, old)) in sectors.zip(self.bytes.chunks(SECTOR_BYTES)).enumerate() {
-                    if choice >> (8 + at) & 1 == 1 {
-                        new.copy_from_slice(&old[..new.len()]);
-                    }
-                }
-            }
-        }
-    }
-}
-
 impl Disk {
     /// Whether this operation happens; `Err` is what the caller gets instead.
     fn admit(&mut self, operation: Operation) -> io::Result<()> {
@@ -232,13 +205,7 @@ impl Disk {
     fn add_file(&mut self, bytes: Vec<u8>) -> u64 {
         let file = self.next_file;
         self.next_file += 1;
-        self.files.insert(
-            file,
-            FileState {
-                cached: bytes,
-                unsynced: BTreeMap::new(),
-            },
-        );
+        self.files.insert(file, FileState::new(bytes));
         file
     }
 
@@ -278,23 +245,66 @@ impl Disk {
 }
 
 impl FileState {
+    fn new(bytes: Vec<u8>) -> FileState {
+        FileState {
+            durable: bytes.clone(),
+            cached: bytes,
+            unsynced: Vec::new(),
+            sync_failed: false,
+        }
+    }
+
     fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let end = offset + bytes.len();
-        for page in offset / PAGE_BYTES..end.div_ceil(PAGE_BYTES) {
+        let mut range = offset..offset + bytes.len();
+        self.cached[range.clone()].copy_from_slice(bytes);
+        if self.sync_failed {
+            // Pages are written back whole: this one takes along what an earlier sync lost of it.
+            range.start -= range.start % PAGE_BYTES;
+            range.end = range
+                .end
+                .next_multiple_of(PAGE_BYTES)
+                .min(self.cached.len());
+        }
+        match self.unsynced.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.unsynced.push(range),
+        }
+    }
+
+    fn sync(&mut self) {
+        for range in self.unsynced.drain(..) {
+            self.durable[range.clone()].copy_from_slice(&self.cached[range]);
+        }
+    }
+
+    fn fail_sync(&mut self) {
+        self.unsynced.clear();
+        self.sync_failed = true;
+    }
+
+    /// Leaves of each unsynced page the old one, the new one or a mix of their sectors.
+    fn crash(&mut self, rng: &mut impl FnMut() -> u64) {
+        let unsynced = self.unsynced.drain(..);
+        let pages: BTreeSet<usize> = unsynced
+            .flat_map(|range| range.start / PAGE_BYTES..range.end.div_ceil(PAGE_BYTES))
+            .collect();
+        for page in pages {
+            let choice = rng();
+            let arrived = match choice % 4 {
+                0 => 0,
+                1 => u64::MAX,
+                _ => choice >> 8,
+            };
             let from = page * PAGE_BYTES;
             let to = (from + PAGE_BYTES).min(self.cached.len());
-            let cached = &self.cached[from..to];
-            let on_disk = self.unsynced.entry(page).or_insert_with(|| {
-                let mut old = [0; PAGE_BYTES];
-                old[..cached.len()].copy_from_slice(cached);
-                DiskPage {
-                    bytes: old,
-                    forgotten: false,
-                }
-            });
-            on_disk.forgotten = false;
+            let sectors = (from..to).step_by(SECTOR_BYTES).enumerate();
+            for (_, from) in sectors.filter(|(at, _)| arrived >> at & 1 == 1) {
+                let sector = from..(from + SECTOR_BYTES).min(to);
+                self.durable[sector.clone()].copy_from_slice(&self.cached[sector]);
+            }
         }
-        self.cached[offset..end].copy_from_slice(bytes);
+        self.cached.copy_from_slice(&self.durable);
+        self.sync_failed = false;
     }
 }
 
@@ -434,13 +444,11 @@ impl SegmentFile for MemoryFile {
         let admitted = disk.admit(Operation::Sync);
         let stopped = disk.stopped;
         if let Some(state) = disk.files.get_mut(&self.file) {
-            if admitted.is_ok() {
-                state.unsynced.retain(|_, page| page.forgotten);
-            } else if !stopped {
-                state
-                    .unsynced
-                    .values_mut()
-                    .for_each(|page| page.forgotten = true);
+            match admitted {
+                Ok(()) => state.sync(),
+                // Without power nothing is decided yet: the crash does that.
+                Err(_) if stopped => {}
+                Err(_) => state.fail_sync(),
             }
         }
         admitted
