@@ -104,7 +104,9 @@ on_both_media! {
         let mut wal = open(media());
         append_sticky(&mut wal, &[3; 4000]);
         append_sticky(&mut wal, &[4; 4096]);
-        let other = |wal: &mut Wal<_>, len| wal.append_sticky(9, len, |to| to.resize(to.len() + len, 5));
+        let other = |wal: &mut Wal<_>, len| {
+            wal.append_sticky(9, len, |to| to.resize(to.len() + len, 5))
+        };
         assert!(matches!(other(&mut wal, 4065), Err(Error::TooLarge { .. })));
         other(&mut wal, 4064).expect("just fits");
         append(&mut wal, &vec![1; limit]);
@@ -152,7 +154,8 @@ on_both_media! {
         put(&mut wal, b"small again");
         drop(wal);
         let (wal, _) = Wal::open(media(), larger).expect("the log opens");
-        assert_eq!(wal.records().map(|record| record.body.len()).collect::<Vec<_>>(), [5, 900_000, 11]);
+        let lengths: Vec<usize> = wal.records().map(|record| record.body.len()).collect();
+        assert_eq!(lengths, [5, 900_000, 11]);
     }
 
     fn a_segment_size_out_of_bounds_is_refused(media) {
