@@ -50,14 +50,14 @@ pub(super) struct Core {
     pub(super) hard: HardState,
     pub(super) log: Log,
     pub(super) commit: Index,
-    applied: Index,
+    pub(super) applied: Index,
     pub(super) durable: Index,
-    last_seq: Seq,
+    pub(super) last_seq: Seq,
     /// Writes that are not known to be durable, each with the last index it reaches.
-    unpersisted: VecDeque<(Seq, Index)>,
+    pub(super) unpersisted: VecDeque<(Seq, Index)>,
     /// This step's write, so far.
-    hard_changed: bool,
-    unwritten: Vec<Entry>,
+    pub(super) hard_changed: bool,
+    pub(super) unwritten: Vec<Entry>,
     rng: Rng,
 }
 

@@ -20,9 +20,9 @@ pub const APPEND_MAX_ENTRIES: u64 = 4096;
 /// What exists only in a leader.
 #[derive(Clone, Debug)]
 pub(super) struct Leader {
-    peers: BTreeMap<NodeId, Progress>,
+    pub(super) peers: BTreeMap<NodeId, Progress>,
     /// The no-op of this term: until it commits, what is committed is not known (§8).
-    first: LogPos,
+    pub(super) first: LogPos,
     reads: Reads,
     transfer: Option<Transfer>,
     /// Ticks of this leadership.
@@ -219,10 +219,8 @@ impl Leader {
                     next: peer.next,
                 });
             }
-            AppendOutcome::StaleTerm => {
-                let what = "calls our term stale and names no later one";
-                return out.note(Note::Impossible { from, what });
-            }
+            // About an append of an earlier term of ours, by one that has since joined this one.
+            AppendOutcome::StaleTerm => out.note(Note::StaleReply { from }),
         }
         self.send_append_to(core, from, out);
     }

@@ -2,9 +2,11 @@
 
 mod candidate;
 mod core;
+mod display;
 mod effect;
 mod follower;
 mod input;
+pub mod invariants;
 mod leader;
 mod log;
 mod message;

@@ -6,7 +6,7 @@ use super::{
     follower,
     message::{AppendOutcome, Message, VoteKind},
     note::{Note, StepDown, VoteDenial},
-    types::NodeId,
+    types::{NodeId, Round},
 };
 
 /// A term further ahead than this is a forgery or damage: adopted, it would use up the numbers
@@ -154,16 +154,12 @@ impl Core {
                 let outcome = AppendOutcome::StaleTerm;
                 self.send_durable(from, Message::AppendReply { term, outcome }, out);
             }
-            Message::Heartbeat { round, .. } => {
+            // Confirms no round: by the time it arrives, the sender may lead our term, and have
+            // begun a round of the same number for reads that this answer knows nothing of.
+            Message::Heartbeat { .. } => {
                 out.note(Note::StaleLeader { from });
-                self.send(
-                    from,
-                    Message::HeartbeatReply {
-                        term,
-                        round: *round,
-                    },
-                    out,
-                );
+                let round = Round::ZERO;
+                self.send(from, Message::HeartbeatReply { term, round }, out);
             }
             Message::VoteRequest { kind, .. } => {
                 out.note(Note::VoteDenied {

@@ -1,0 +1,230 @@
+//! The one text form of what goes in and comes out: golden scripts and the node's log read the
+//! same. ASCII, one fact per line; the reader of a line knows whose it is, `n1@2` for node 1 in
+//! term 2, so that a message names its term only where it is not its sender's.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::{
+    effect::{Effect, HardState, RefusalReason, RoleName},
+    input::Input,
+    message::{AppendOutcome, Entry, EntryKind, Message, VoteKind},
+    options::Status,
+    types::{NodeId, Seq, Token},
+};
+
+/// Commands longer than this, or not printable, are shown by their size.
+const DATA_MAX_SHOWN_BYTES: usize = 40;
+
+/// Items with a space between them.
+struct Spaced<'a, T>(&'a [T]);
+
+impl<T: Display> Display for Spaced<'_, T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (i, item) in self.0.iter().enumerate() {
+            write!(f, "{}{item}", if i == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}
+
+fn tokens(list: &[Token]) -> String {
+    let names: Vec<String> = list.iter().map(|token| format!("t{token}")).collect();
+    Spaced(&names).to_string()
+}
+
+fn node(id: Option<NodeId>) -> String {
+    id.map_or_else(|| "none".to_owned(), |id| format!("n{id}"))
+}
+
+impl Display for Entry {
+    /// `3@1 put a=1`, `3@1 no-op`; what cannot be shown by its size.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.pos)?;
+        match self.kind {
+            EntryKind::NO_OP => return write!(f, "no-op"),
+            EntryKind::COMMAND => {}
+            EntryKind(kind) => write!(f, "kind={kind} ")?,
+        }
+        let printable = |b: &u8| b.is_ascii_graphic() || *b == b' ';
+        match std::str::from_utf8(&self.data) {
+            Ok(text) if text.len() <= DATA_MAX_SHOWN_BYTES && self.data.iter().all(printable) => {
+                write!(f, "{text}")
+            }
+            _ => write!(f, "<{} bytes>", self.data.len()),
+        }
+    }
+}
+
+impl Display for HardState {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "term={} vote={}", self.term, node(self.vote))
+    }
+}
+
+impl Display for AppendOutcome {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            AppendOutcome::Match(index) => write!(f, "match={index}"),
+            AppendOutcome::Conflict { rejected, hint } => {
+                write!(f, "conflict rejected={rejected} hint={hint}")
+            }
+            AppendOutcome::StaleTerm => write!(f, "stale-term"),
+        }
+    }
+}
+
+impl Display for Message {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Append(append) => {
+                let places: Vec<_> = append.entries.iter().map(|entry| entry.pos).collect();
+                let (prev, commit) = (append.prev, append.commit);
+                write!(
+                    f,
+                    "Append prev={prev} [{}] commit={commit}",
+                    Spaced(&places)
+                )
+            }
+            Message::AppendReply { outcome, .. } => write!(f, "AppendReply {outcome}"),
+            Message::Heartbeat { commit, round, .. } => {
+                write!(f, "Heartbeat commit={commit} round={round}")
+            }
+            Message::HeartbeatReply { round, .. } => write!(f, "HeartbeatReply round={round}"),
+            Message::VoteRequest { term, last, kind } => match kind {
+                VoteKind::PreVote => write!(f, "VoteRequest pre-vote term={term} last={last}"),
+                VoteKind::Election => write!(f, "VoteRequest last={last}"),
+                VoteKind::Transfer => write!(f, "VoteRequest transfer last={last}"),
+            },
+            Message::VoteReply {
+                term,
+                granted,
+                pre_vote,
+            } => match (pre_vote, granted) {
+                (true, true) => write!(f, "VoteReply pre-vote granted term={term}"),
+                (true, false) => write!(f, "VoteReply pre-vote denied"),
+                (false, true) => write!(f, "VoteReply granted"),
+                (false, false) => write!(f, "VoteReply denied"),
+            },
+            Message::TimeoutNow { .. } => write!(f, "TimeoutNow"),
+        }
+    }
+}
+
+impl Display for RefusalReason {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            RefusalReason::NotLeader { leader } => {
+                write!(f, "not leader; leader={}", node(*leader))
+            }
+            RefusalReason::Transferring { to } => write!(f, "handing over to n{to}"),
+            RefusalReason::Busy => write!(f, "too many bytes wait to be committed"),
+        }
+    }
+}
+
+impl Display for RoleName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl Display for Effect {
+    /// `->` is a message that leaves at once, `=>` one that waits for a write.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Effect::Write { seq, hard, entries } => {
+                write!(f, "write #{seq}")?;
+                if let Some(hard) = hard {
+                    write!(f, " {hard}")?;
+                }
+                for entry in entries {
+                    write!(f, " [{entry}]")?;
+                }
+                Ok(())
+            }
+            Effect::Send { to, message, after } => match *after {
+                Seq::NONE => write!(f, "-> n{to} {message}"),
+                after => write!(f, "=> n{to} {message} (held for #{after})"),
+            },
+            Effect::SendAppend {
+                to,
+                prev,
+                last,
+                commit,
+                ..
+            } => {
+                let first = prev.index.next();
+                write!(
+                    f,
+                    "-> n{to} Append prev={prev} [{first}..={last}] commit={commit}"
+                )
+            }
+            Effect::Apply { range } => write!(f, "apply {}..={}", range.start(), range.end()),
+            Effect::Accepted {
+                first,
+                tokens: list,
+            } => {
+                write!(f, "accepted {} from {first}", tokens(list))
+            }
+            Effect::Serve {
+                index,
+                tokens: list,
+            } => write!(f, "serve {} at {index}", tokens(list)),
+            Effect::Refused {
+                tokens: list,
+                reason,
+            } => {
+                write!(f, "refused {} ({reason})", tokens(list))
+            }
+            Effect::Role(change) => {
+                write!(f, "role {} leader={}", change.role, node(change.leader))
+            }
+            Effect::Note(note) => write!(f, "note {note}"),
+        }
+    }
+}
+
+impl Display for Input {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Input::Tick => write!(f, "tick"),
+            Input::Receive { from, message } => {
+                write!(f, "receive n{from}@{} {message}", message.term())
+            }
+            Input::Propose { commands } => {
+                let list: Vec<Token> = commands.iter().map(|(token, _)| *token).collect();
+                write!(f, "propose {}", tokens(&list))
+            }
+            Input::Read { tokens: list } => write!(f, "read {}", tokens(list)),
+            Input::Transfer { to } => write!(f, "transfer to {}", node(*to)),
+            Input::Persisted { upto } => write!(f, "persisted #{upto}"),
+        }
+    }
+}
+
+impl Display for Status {
+    /// `n0@1 Leader leader=n0 vote=n0 last=2@1 durable=2 commit=2 applied=2 n1=2/3 n2=0/3`, where
+    /// `n1=2/3` is a follower's `matchIndex` and `nextIndex`.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let HardState { term, vote } = self.hard;
+        write!(
+            f,
+            "n{}@{term} {} leader={}",
+            self.id,
+            self.role,
+            node(self.leader)
+        )?;
+        write!(
+            f,
+            " vote={} last={} durable={}",
+            node(vote),
+            self.last,
+            self.durable
+        )?;
+        write!(f, " commit={} applied={}", self.commit, self.applied)?;
+        for (peer, matched, next) in &self.progress {
+            write!(f, " n{peer}={matched}/{next}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! The five properties of Figure 3, and what else needs a view of all nodes: one vote a term
+//! across restarts, nothing said before it is durable, nothing committed without a majority's
+//! disks, no stale read. Each is asserted as soon as a step could have broken it.
+
+use std::collections::BTreeMap;
+
+use raftkv::raft::{
+    AppendOutcome, Entry, HardState, Index, LogPos, Message, NodeId, RoleName, Status, Term, Token,
+    VoteKind,
+};
+
+use crate::disk::{Disk, Image};
+
+/// What has happened so far, as no single node knows it.
+#[derive(Debug, Default)]
+pub struct Checker {
+    leaders: BTreeMap<Term, NodeId>,
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// Every entry that was ever in a log, with the position before it.
+    entries: BTreeMap<LogPos, (LogPos, Entry)>,
+    /// What is committed, with the term of the leader that committed it.
+    committed: Vec<(LogPos, Term)>,
+    /// The newest entry whose client was answered.
+    acknowledged: Index,
+    /// Reads that wait for an answer, with what they must not miss.
+    reads: BTreeMap<Token, Index>,
+}
+
+impl Checker {
+    /// Log Matching (§5.3): entries of one position are the same, and so are all before them. The
+    /// second half follows for whole logs when it holds from each entry to its predecessor.
+    pub fn appended(&mut self, node: NodeId, prev: LogPos, entry: &Entry) {
+        let known = (prev, entry.clone());
+        let first = self
+            .entries
+            .entry(entry.pos)
+            .or_insert_with(|| known.clone());
+        assert!(
+            *first == known,
+            "Log Matching: n{node} has [{entry}] after {prev}, another log [{}] after {}",
+            first.1,
+            first.0
+        );
+    }
+
+    /// A node's vote became durable.
+    pub fn voted(&mut self, node: NodeId, hard: HardState) {
+        if let Some(to) = hard.vote {
+            let term = hard.term;
+            let first = *self.votes.entry((node, term)).or_insert(to);
+            assert!(
+                first == to,
+                "one vote: n{node} votes for n{first} and n{to} in term {term}"
+            );
+        }
+    }
+
+    /// A message leaves its node: what it vouches for must be on that node's disk (Figure 2,
+    /// "before responding to RPCs"; th. 3.8).
+    pub fn said(&mut self, from: NodeId, to: NodeId, message: &Message, disk: &Image) {
+        let term = message.term();
+        let named = match message {
+            Message::Heartbeat { .. } | Message::HeartbeatReply { .. } => return,
+            Message::VoteRequest { kind, .. } if *kind == VoteKind::PreVote => return,
+            Message::VoteReply { pre_vote: true, .. } => return,
+            Message::Append(_) | Message::TimeoutNow { .. } => Some(from),
+            Message::AppendReply { .. } | Message::VoteReply { granted: false, .. } => None,
+            Message::VoteReply { .. } => Some(to),
+            Message::VoteRequest { last, .. } => {
+                let ends = disk.last();
+                assert!(
+                    ends == *last,
+                    "not durable: n{from} asks for votes with {last}, disk {ends}"
+                );
+                Some(from)
+            }
+        };
+        let hard = disk.hard;
+        let durable = hard.term == term && (named.is_none() || hard.vote == named);
+        assert!(
+            durable,
+            "not durable: n{from} says {message} of term {term}, its disk has {hard}"
+        );
+        if let Message::AppendReply { outcome, .. } = message
+            && let AppendOutcome::Match(index) = outcome
+        {
+            let ends = disk.last();
+            assert!(
+                ends.index >= *index,
+                "not durable: n{from} acknowledges {index}, disk {ends}"
+            );
+        }
+    }
+
+    /// A node took a step. `logs` are all nodes' logs as they see them, `disks` what is durable.
+    pub fn stepped(&mut self, before: &Status, after: &Status, disks: &[&Disk], live: &[Status]) {
+        self.elected(before, after, disks);
+        self.commits(before, after, disks, live);
+    }
+
+    fn elected(&mut self, before: &Status, after: &Status, disks: &[&Disk]) {
+        let (id, term) = (after.id, after.hard.term);
+        if after.role != RoleName::Leader || before.role == RoleName::Leader {
+            return;
+        }
+        let first = *self.leaders.entry(term).or_insert(id);
+        assert!(
+            first == id,
+            "Election Safety: n{first} and n{id} both lead term {term}"
+        );
+        for &(pos, committed_in) in &self.committed {
+            if committed_in < term {
+                complete(id, term, &disks[index_of(id)].view, pos, committed_in);
+            }
+        }
+    }
+
+    fn commits(&mut self, before: &Status, after: &Status, disks: &[&Disk], live: &[Status]) {
+        let (id, term) = (after.id, after.hard.term);
+        let log = &disks[index_of(id)].view;
+        for index in (before.commit.0 + 1..=after.commit.0).map(Index) {
+            let pos = log
+                .get(index)
+                .expect("committed entries are in the log")
+                .pos;
+            if let Some((first, _)) = self.committed.get(index_of_entry(index)) {
+                assert!(
+                    *first == pos,
+                    "State Machine Safety: n{id} commits {pos}, not {first}"
+                );
+                continue;
+            }
+            assert!(
+                after.role == RoleName::Leader,
+                "n{id} commits {pos}, but no leader did"
+            );
+            let newest = log.get(after.commit).expect("in the log").pos;
+            assert!(
+                newest.term == term,
+                "§5.4.2: {newest} is committed by counting in term {term}"
+            );
+            let copies = disks.iter().filter(|disk| disk.durable.holds(pos)).count();
+            let enough = copies > disks.len() / 2;
+            assert!(
+                enough,
+                "committed on a majority: {pos} is on {copies} of {} disks",
+                disks.len()
+            );
+            self.committed.push((pos, term));
+            for other in live {
+                if other.role == RoleName::Leader && other.hard.term > term {
+                    let (id, later) = (other.id, other.hard.term);
+                    complete(id, later, &disks[index_of(id)].view, pos, term);
+                }
+            }
+        }
+    }
+
+    /// State Machine Safety (§5.4.3): no two nodes apply different entries at one index. What is
+    /// applied is committed, and committed once; [`Checker::appended`] holds the contents equal.
+    pub fn applied(&self, node: NodeId, index: Index, disk: &Disk) {
+        let pos = disk
+            .view
+            .get(index)
+            .expect("applied entries are in the log")
+            .pos;
+        let committed = self
+            .committed
+            .get(index_of_entry(index))
+            .map(|(pos, _)| *pos);
+        assert!(
+            committed == Some(pos),
+            "State Machine Safety: n{node} applies {pos}, committed is {committed:?}"
+        );
+        assert!(
+            disk.durable.holds(pos),
+            "not durable: n{node} applies {pos}"
+        );
+    }
+
+    /// A client was told that the entry at `index` is applied.
+    pub fn acknowledged(&mut self, index: Index) {
+        self.acknowledged = self.acknowledged.max(index);
+    }
+
+    pub fn read_arrived(&mut self, token: Token) {
+        self.reads.insert(token, self.acknowledged);
+    }
+
+    /// §8: a read shows everything that was acknowledged before it arrived.
+    pub fn read_served(&mut self, token: Token, index: Index) {
+        let due = self.reads.remove(&token).expect("a read is answered once");
+        assert!(
+            index >= due,
+            "stale read: t{token} is served at {index}, acknowledged was {due}"
+        );
+    }
+
+    pub fn read_refused(&mut self, token: Token) {
+        self.reads.remove(&token);
+    }
+}
+
+/// Leader Append-Only (§5.3): while a node leads a term, its log only grows.
+pub fn only_appended(before: &Status, after: &Status, from: Option<Index>) {
+    let led = before.role == RoleName::Leader && after.hard.term == before.hard.term;
+    if let Some(first) = from {
+        let (id, last) = (after.id, before.last);
+        assert!(
+            !led || first > last.index,
+            "Leader Append-Only: n{id} rewrites {first}, had {last}"
+        );
+    }
+}
+
+/// Leader Completeness (§5.4): what is committed in a term is in the logs of all later leaders.
+fn complete(id: NodeId, term: Term, log: &Image, pos: LogPos, committed_in: Term) {
+    assert!(
+        log.holds(pos),
+        "Leader Completeness: n{id} leads term {term} without {pos}, committed in {committed_in}"
+    );
+}
+
+fn index_of(id: NodeId) -> usize {
+    usize::try_from(id.0).expect("a small id")
+}
+
+fn index_of_entry(index: Index) -> usize {
+    usize::try_from(index.0 - 1).expect("a small index")
+}

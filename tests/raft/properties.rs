@@ -1,0 +1,320 @@
+//! Random schedules: time, lost, late, repeated and reordered messages, cut links, crashes that
+//! keep any part of what was not durable. Everything that [`crate::checker`] knows is asserted
+//! after every step, and what fails shrinks to a script.
+
+use std::{
+    cell::Cell,
+    panic::{self, AssertUnwindSafe, catch_unwind},
+    sync::Once,
+};
+
+use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
+use raftkv::raft::{NodeId, Seq};
+
+use crate::{
+    cluster::{Cluster, Setup},
+    command::{Command, Pick, Tail},
+};
+
+/// What a generator says may happen; large numbers stand for a choice among what there is.
+#[derive(Clone, Debug)]
+enum Event {
+    Tick { node: u64, count: u32 },
+    TickAll,
+    Deliver(usize),
+    DeliverTo(u64),
+    DeliverAll,
+    Drop(usize),
+    Dup(usize),
+    Hold(usize),
+    Put(u64),
+    Read(u64),
+    Transfer(u64, u64),
+    Persist { node: u64, writes: usize },
+    Crash { node: u64, records: usize },
+    Restart(u64),
+    Partition(u64),
+    Cut(u64, u64),
+    Heal,
+    Settle,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let node = any::<u64>;
+    let place = any::<usize>;
+    prop_oneof![
+        8 => (node(), 1..4u32).prop_map(|(node, count)| Event::Tick { node, count }),
+        6 => Just(Event::TickAll),
+        12 => place().prop_map(Event::Deliver),
+        8 => node().prop_map(Event::DeliverTo),
+        8 => Just(Event::DeliverAll),
+        2 => place().prop_map(Event::Drop),
+        3 => place().prop_map(Event::Dup),
+        3 => place().prop_map(Event::Hold),
+        6 => node().prop_map(Event::Put),
+        4 => node().prop_map(Event::Read),
+        1 => (node(), node()).prop_map(|(from, to)| Event::Transfer(from, to)),
+        8 => (node(), 1..4usize).prop_map(|(node, writes)| Event::Persist { node, writes }),
+        2 => (node(), 0..4usize).prop_map(|(node, records)| Event::Crash { node, records }),
+        4 => node().prop_map(Event::Restart),
+        1 => node().prop_map(Event::Partition),
+        1 => (node(), node()).prop_map(|(from, to)| Event::Cut(from, to)),
+        2 => Just(Event::Heal),
+        4 => Just(Event::Settle),
+    ]
+}
+
+impl Event {
+    /// What it means for this cluster, if it means anything.
+    fn command(&self, cluster: &Cluster, count: usize) -> Option<Command> {
+        let node = |n: u64| NodeId(n % cluster.setup.nodes);
+        let up = |n: u64| Some(node(n)).filter(|&id| cluster.status(id).is_some());
+        Some(match *self {
+            Event::Tick { node: n, count } => Command::Tick {
+                node: Some(up(n)?),
+                count,
+            },
+            Event::TickAll => Command::Tick {
+                node: None,
+                count: 1,
+            },
+            Event::Put(n) => Command::Put {
+                node: up(n)?,
+                commands: vec![format!("put k={count}")],
+            },
+            Event::Read(n) => Command::Read { node: up(n)? },
+            Event::Transfer(n, to) => Command::Transfer {
+                node: up(n)?,
+                to: Some(node(to)),
+            },
+            Event::Persist { node: n, writes } => {
+                let node = up(n)?;
+                let upto = cluster.node(node).disk.pending().take(writes).last()?;
+                Command::Persist {
+                    node: Some(node),
+                    upto: Some(upto),
+                }
+            }
+            Event::Crash { node: n, records } => {
+                let node = up(n)?;
+                let pending = cluster.node(node).disk.pending_records();
+                Command::Crash {
+                    node,
+                    tail: Tail::Records(records.min(pending)),
+                }
+            }
+            Event::Restart(n) if up(n).is_some() => return None,
+            Event::Restart(n) => Command::Restart(node(n)),
+            Event::Partition(mask) => {
+                let side = |side: u64| cluster.ids().filter(move |id| mask >> id.0 & 1 == side);
+                let groups: Vec<Vec<NodeId>> = vec![side(0).collect(), side(1).collect()];
+                Command::Partition(
+                    groups
+                        .into_iter()
+                        .filter(|group| !group.is_empty())
+                        .collect(),
+                )
+            }
+            Event::Cut(from, to) => Command::Cut {
+                from: node(from),
+                to: node(to),
+            },
+            Event::Heal => Command::Heal,
+            Event::Settle => Command::Settle { heartbeat: false },
+            _ => return self.about_messages(cluster),
+        })
+    }
+
+    fn about_messages(&self, cluster: &Cluster) -> Option<Command> {
+        let messages = cluster.network.len();
+        if messages == 0 {
+            return None;
+        }
+        let place = |n: usize| Pick::at(n % messages);
+        Some(match *self {
+            Event::Deliver(n) => Command::Deliver(place(n)),
+            Event::DeliverTo(n) => {
+                let to = NodeId(n % cluster.setup.nodes);
+                cluster.network.iter().find(|letter| letter.to == to)?;
+                Command::Deliver(Pick {
+                    to: Some(to),
+                    ..Pick::default()
+                })
+            }
+            Event::DeliverAll => Command::Deliver(Pick::default()),
+            Event::Drop(n) => Command::Drop(place(n)),
+            Event::Dup(n) => Command::Dup(place(n)),
+            Event::Hold(n) => Command::Hold(place(n)),
+            _ => unreachable!("not about messages"),
+        })
+    }
+}
+
+/// A run: its commands so far, so that what fails can be told.
+struct Run {
+    cluster: Cluster,
+    script: Vec<Command>,
+}
+
+impl Run {
+    fn new(nodes: u64, seed: u64) -> Run {
+        let setup = Setup {
+            nodes,
+            election_timeout_ticks: 3,
+            heartbeat_ticks: 1,
+            seed,
+        };
+        let first = Command::Cluster {
+            setup,
+            leader: None,
+        };
+        Run {
+            cluster: Cluster::new(setup),
+            script: vec![first],
+        }
+    }
+
+    fn execute(&mut self, command: Command) {
+        self.script.push(command.clone());
+        self.cluster
+            .execute(&command)
+            .expect("the generator found something to do it to");
+    }
+
+    fn all(&mut self, events: &[Event]) {
+        for event in events {
+            if let Some(command) = event.command(&self.cluster, self.script.len()) {
+                self.execute(command);
+            }
+        }
+    }
+
+    /// Runs `body`; a panic becomes a failure that tells the script.
+    fn tell(mut self, body: impl FnOnce(&mut Run)) -> Result<(), TestCaseError> {
+        let caught = quietly(|| catch_unwind(AssertUnwindSafe(|| body(&mut self))));
+        caught.map_err(|panic| {
+            let lines: Vec<String> = self.script.iter().map(Command::to_string).collect();
+            let text = crate::panic_text(&*panic);
+            TestCaseError::fail(format!(
+                "{text}\nas a script:\n\n{}\n---\n",
+                lines.join("\n")
+            ))
+        })
+    }
+}
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets panics of this thread go unprinted: shrinking makes thousands, and the last is told.
+fn quietly<T>(body: impl FnOnce() -> T) -> T {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let loud = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                loud(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    let result = body();
+    QUIET.set(false);
+    result
+}
+
+/// So many cases, or `PROPTEST_CASES`. What fails is told as a script, which is worth more than
+/// a seed file.
+fn config(cases: u32) -> ProptestConfig {
+    let mut config = match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(cases),
+    };
+    config.failure_persistence = None;
+    config.max_shrink_iters = 20_000;
+    config
+}
+
+/// Rounds in which every node ticks once and all messages arrive: as many as twenty election
+/// timeouts at their longest.
+const HEALED_ROUNDS: u32 = 20 * 2 * 3;
+
+/// Ends all faults, then demands service.
+fn heal_and_demand_service(run: &mut Run) {
+    run.execute(Command::Heal);
+    for id in run.cluster.ids() {
+        if run.cluster.status(id).is_none() {
+            run.execute(Command::Restart(id));
+        }
+    }
+    if run.cluster.network.iter().any(|letter| letter.late) {
+        run.execute(Command::Release(Pick::default()));
+    }
+    run.execute(Command::Persist {
+        node: None,
+        upto: Some(Seq(u64::MAX)),
+    });
+    for _ in 0..HEALED_ROUNDS {
+        run.execute(Command::Settle { heartbeat: false });
+        if let Some(&leader) = run.cluster.leaders().last() {
+            let commands = vec!["put healed=1".to_owned()];
+            run.execute(Command::Put {
+                node: leader,
+                commands,
+            });
+            let goal = run.cluster.status(leader).expect("it leads").last.index;
+            for _ in 0..4 {
+                run.execute(Command::Settle { heartbeat: false });
+                run.execute(Command::Tick {
+                    node: None,
+                    count: 1,
+                });
+            }
+            run.execute(Command::Settle { heartbeat: false });
+            let statuses = run.cluster.statuses();
+            if statuses.iter().all(|status| status.applied >= goal) {
+                return;
+            }
+        }
+        run.execute(Command::Tick {
+            node: None,
+            count: 1,
+        });
+    }
+    panic!("no command is applied everywhere in {HEALED_ROUNDS} rounds after healing");
+}
+
+const EVENTS_MAX: usize = 300;
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn three_nodes_are_safe_after_every_step_of_any_schedule(
+        seed in any::<u32>(), events in vec(event(), 1..EVENTS_MAX),
+    ) {
+        Run::new(3, seed.into()).tell(|run| run.all(&events))?;
+    }
+
+    #[test]
+    fn five_nodes_are_safe_after_every_step_of_any_schedule(
+        seed in any::<u32>(), events in vec(event(), 1..EVENTS_MAX),
+    ) {
+        Run::new(5, seed.into()).tell(|run| run.all(&events))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(100))]
+
+    #[test]
+    fn once_healed_any_cluster_elects_a_leader_and_applies_a_command_everywhere(
+        seed in any::<u32>(), nodes in 1..6u64, events in vec(event(), 1..EVENTS_MAX),
+    ) {
+        Run::new(nodes, seed.into()).tell(|run| {
+            run.all(&events);
+            heal_and_demand_service(run);
+        })?;
+    }
+}
