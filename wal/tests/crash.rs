@@ -220,6 +220,23 @@ fn every_failing_step_of_a_rotation_but_the_first_poisons() {
 }
 
 #[test]
+fn a_name_that_the_last_process_could_not_make_durable_is_made_so_at_the_next_start() {
+    for seed in 0..50 {
+        let disk = MemoryMedia::new();
+        let mut wal = open(disk.clone());
+        put(&mut wal, &[1; 50_000]);
+        disk.fail(Operation::SyncDirectory, 0);
+        try_append(&mut wal, &[2; 50_000]).expect_err("the rotation fails");
+        drop(wal);
+        // The new segment is there, but so far only in the memory of the machine.
+        assert_eq!(disk.names(), [FIRST, SECOND]);
+        put(&mut open(disk.clone()), b"acknowledged");
+        disk.crash(&mut random(seed));
+        assert_eq!(open(disk).records().count(), 2, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_records_until_there_is_room_and_loses_none() {
     let disk = MemoryMedia::new();
     let mut wal = open(disk.clone());
