@@ -1,0 +1,186 @@
+//! Why a node does not start: the exit code of the process, and one line that names the thing,
+//! the value and the cure.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use raftkv_wal::Error as WalError;
+
+use crate::storage;
+
+/// Why a node did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A flag, its value, what is wrong with it and the cure.
+    Flag(String),
+    /// The address cannot be listened on.
+    Listen {
+        /// The flag that the address comes from.
+        flag: &'static str,
+        /// The address.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Another process uses the data directory.
+    Locked {
+        /// The data directory.
+        directory: PathBuf,
+        /// What that process wrote as its id, if it did.
+        process: Option<u32>,
+    },
+    /// The data directory was made for something else.
+    Foreign {
+        /// The data directory.
+        directory: PathBuf,
+        /// For what, and the cure.
+        problem: String,
+    },
+    /// A file was written by a newer version of the program.
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// Its format version.
+        found: u32,
+        /// The newest that this program knows.
+        known: u32,
+    },
+    /// A file of the data directory is missing, or not what was once written.
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file or directory cannot be read, written or synced.
+    Io {
+        /// Which.
+        file: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The log cannot be opened.
+    Storage(storage::Error),
+    /// The system refused something else.
+    System {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+impl StartError {
+    /// This file or directory cannot be read, written or synced.
+    #[must_use]
+    pub fn io(file: &Path, error: io::Error) -> StartError {
+        StartError::Io {
+            file: file.to_owned(),
+            error,
+        }
+    }
+
+    pub(super) fn damaged(file: &Path, problem: impl Into<String>) -> StartError {
+        StartError::Damaged {
+            file: file.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    /// The exit code of the process: 2 bad flag, 3 port in use or directory locked, 5 foreign
+    /// directory, 6 damage, 74 failed write or sync.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Listen { error, .. } if error.kind() == io::ErrorKind::AddrInUse => 3,
+            StartError::Flag(_) | StartError::Listen { .. } => 2,
+            StartError::Locked { .. } => 3,
+            StartError::Foreign { .. } | StartError::Newer { .. } => 5,
+            StartError::Damaged { .. } => 6,
+            StartError::Storage(storage::Error::Record { .. }) => 5,
+            StartError::Storage(storage::Error::Wal(error)) => match error {
+                WalError::Damaged { .. } | WalError::Missing { .. } => 6,
+                WalError::Foreign { .. } | WalError::Newer { .. } => 5,
+                _ => 74,
+            },
+            StartError::Io { .. } | StartError::System { .. } => 74,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Flag(problem) => f.write_str(problem),
+            StartError::Listen {
+                flag,
+                address,
+                error,
+            } => match error.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    f,
+                    "{flag} {address}: the port is in use; stop the process that listens there \
+                     or choose another port"
+                ),
+                _ => write!(
+                    f,
+                    "{flag} {address}: {error}; choose an address of this machine"
+                ),
+            },
+            StartError::Locked { directory, process } => {
+                let id = process.map_or_else(String::new, |id| format!(" {id}"));
+                write!(
+                    f,
+                    "data directory {} is locked by process{id}; stop it or choose another \
+                     --data-dir",
+                    directory.display()
+                )
+            }
+            StartError::Foreign { directory, problem } => {
+                write!(f, "data directory {}: {problem}", directory.display())
+            }
+            StartError::Newer { file, found, known } => write!(
+                f,
+                "{} has format version {found}, newer than {known}, the newest that this program \
+                 knows; start the newer program",
+                file.display()
+            ),
+            StartError::Damaged { file, problem } => write!(
+                f,
+                "{} is damaged: {problem}; replace the disk if it is failing, and rebuild this \
+                 node from its peers",
+                file.display()
+            ),
+            StartError::Io { file, error } => write!(
+                f,
+                "cannot use {}: {error}; check its permissions and the space of its disk",
+                file.display()
+            ),
+            StartError::Storage(error) => error.fmt(f),
+            StartError::System { doing, error } => write!(
+                f,
+                "{doing} failed: {error}; check the limits of this process"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            StartError::Listen { error, .. }
+            | StartError::Io { error, .. }
+            | StartError::System { error, .. } => Some(error),
+            StartError::Storage(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<storage::Error> for StartError {
+    fn from(error: storage::Error) -> StartError {
+        StartError::Storage(error)
+    }
+}
