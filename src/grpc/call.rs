@@ -196,3 +196,153 @@ pub fn reset_status(code: ErrorCode) -> Status {
     };
     Status::new(grpc, format!("the stream was reset with {code}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(more: &[(&'static str, &'static str)]) -> Result<Call, Refusal> {
+        let mut headers = vec![
+            Header::from_static(":method", "POST"),
+            Header::from_static(":path", "/a.B/C"),
+        ];
+        headers.extend(
+            more.iter()
+                .map(|(name, value)| Header::from_static(name, value)),
+        );
+        parse_request(&headers)
+    }
+
+    const GRPC: (&str, &str) = ("content-type", "application/grpc");
+
+    fn code(refused: Result<Call, Refusal>) -> Option<Code> {
+        match refused {
+            Err(Refusal::Grpc(status)) => Some(status.code),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_request_is_known_by_its_content_type() {
+        for accepted in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc;charset=x",
+        ] {
+            assert!(request(&[("content-type", accepted)]).is_ok(), "{accepted}");
+        }
+        for refused in ["", "text/plain", "application/grpc-web", "application/json"] {
+            let refusal = request(&[("content-type", refused)]);
+            assert_eq!(refusal, Err(Refusal::Http(415)), "{refused}");
+        }
+        assert_eq!(request(&[]), Err(Refusal::Http(415)));
+    }
+
+    #[test]
+    fn only_post_is_a_call() {
+        let headers = [
+            Header::from_static(":method", "GET"),
+            Header::from_static("content-type", "application/grpc"),
+        ];
+        assert_eq!(parse_request(&headers), Err(Refusal::Http(405)));
+    }
+
+    #[test]
+    fn path_and_timeout_are_read() {
+        let call = request(&[GRPC, ("grpc-timeout", "5010m")]).unwrap();
+        assert_eq!(call.path, "/a.B/C");
+        assert_eq!(call.timeout, Some(Duration::from_millis(5_010)));
+        assert_eq!(request(&[GRPC]).unwrap().timeout, None);
+    }
+
+    #[test]
+    fn a_malformed_timeout_is_an_internal_error() {
+        let refused = request(&[GRPC, ("grpc-timeout", "123456789m")]);
+        assert_eq!(code(refused), Some(Code::Internal));
+    }
+
+    #[test]
+    fn an_encoding_we_do_not_speak_is_unimplemented_and_the_answer_names_ours() {
+        assert!(request(&[GRPC, ("grpc-encoding", "identity")]).is_ok());
+        let Err(Refusal::Grpc(status)) = request(&[GRPC, ("grpc-encoding", "gzip")]) else {
+            panic!("gzip is not spoken");
+        };
+        assert_eq!(status.code, Code::Unimplemented);
+        let answer = trailers_only(&status, &[]);
+        assert_eq!(header(&answer, "grpc-accept-encoding").unwrap(), "identity");
+    }
+
+    #[test]
+    fn a_status_survives_trailers() {
+        let status = Status::new(Code::InvalidArgument, "key ü is 100% wrong");
+        let metadata = [Header::from_static("raftkv-applied", "no")];
+        let sent = trailers(&status, &metadata);
+        assert_eq!(parse_status(&sent), status);
+        assert_eq!(header(&sent, "raftkv-applied").unwrap(), "no");
+        assert_eq!(
+            parse_response(&trailers_only(&status, &metadata)),
+            Some(status)
+        );
+    }
+
+    #[test]
+    fn response_headers_begin_an_answer_with_messages() {
+        assert_eq!(parse_response(response_headers()), None);
+    }
+
+    #[test]
+    fn what_is_no_grpc_answer_gets_a_status_by_its_http_status() {
+        let parse = |status: &'static str| {
+            parse_response(&[Header::from_static(":status", status)]).map(|it| it.code)
+        };
+        assert_eq!(parse("503"), Some(Code::Unavailable));
+        assert_eq!(parse("404"), Some(Code::Unimplemented));
+        assert_eq!(parse("400"), Some(Code::Internal));
+        assert_eq!(parse("302"), Some(Code::Unknown));
+        assert_eq!(parse("200"), Some(Code::Unknown));
+    }
+
+    #[test]
+    fn missing_and_undefined_statuses_are_unknown() {
+        assert_eq!(parse_status(&[]).code, Code::Unknown);
+        for value in ["17", "-1", "x", "99999999999999999999"] {
+            let status = parse_status(&[Header::from_static("grpc-status", value)]);
+            assert_eq!(status.code, Code::Unknown, "{value}");
+        }
+    }
+
+    #[test]
+    fn each_code_survives_its_number() {
+        for number in 0..=16 {
+            let code = Code::from_number(number);
+            assert_eq!(code.digits(), number.to_string());
+            assert_eq!(
+                parse_status(&trailers(&Status::new(code, ""), &[])).code,
+                code
+            );
+        }
+    }
+
+    #[test]
+    fn our_own_requests_are_understood() {
+        let headers = request_headers("host:1", "/a.B/C", Some(Duration::from_secs(1)));
+        let call = parse_request(&headers).unwrap();
+        assert_eq!(
+            call,
+            Call {
+                path: Bytes::from_static(b"/a.B/C"),
+                timeout: Some(Duration::from_secs(1)),
+            }
+        );
+    }
+
+    #[test]
+    fn a_refused_stream_is_unavailable_and_a_cancelled_one_cancelled() {
+        assert_eq!(
+            reset_status(ErrorCode::REFUSED_STREAM).code,
+            Code::Unavailable
+        );
+        assert_eq!(reset_status(ErrorCode::CANCEL).code, Code::Cancelled);
+        assert_eq!(reset_status(ErrorCode(99)).code, Code::Internal);
+    }
+}

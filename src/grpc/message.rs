@@ -138,3 +138,90 @@ fn check_prefix(prefix: [u8; PREFIX_BYTES]) -> Result<usize, Status> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn code_of(bytes: &[u8]) -> Option<Code> {
+        let mut deframer = Deframer::new();
+        deframer.push(Bytes::copy_from_slice(bytes));
+        deframer.next().err().map(|status| status.code)
+    }
+
+    #[test]
+    fn a_message_too_long_is_refused_from_its_prefix_alone() {
+        assert_eq!(code_of(&[0, 0, 0x40, 0, 1]), Some(Code::ResourceExhausted));
+        assert_eq!(
+            code_of(&[0, 0xff, 0xff, 0xff, 0xff]),
+            Some(Code::ResourceExhausted)
+        );
+        assert_eq!(code_of(&[0, 0, 0x40, 0, 0]), None);
+    }
+
+    #[test]
+    fn compressed_messages_and_unknown_flags_are_refused() {
+        assert_eq!(code_of(&[1, 0, 0, 0, 0]), Some(Code::Internal));
+        assert_eq!(code_of(&[2, 0, 0, 0, 0]), Some(Code::Internal));
+    }
+
+    #[test]
+    fn an_end_within_a_message_is_an_error() {
+        for bytes in [&[0][..], &[0, 0, 0, 0, 2], &[0, 0, 0, 0, 2, 7]] {
+            let mut deframer = Deframer::new();
+            deframer.push(Bytes::copy_from_slice(bytes));
+            assert_eq!(deframer.next(), Ok(None));
+            assert_eq!(
+                deframer.finish().map_err(|status| status.code),
+                Err(Code::Internal)
+            );
+        }
+        assert_eq!(Deframer::new().finish(), Ok(()));
+    }
+
+    #[test]
+    fn a_message_in_one_piece_is_not_copied() {
+        let piece = frame(b"message");
+        let mut deframer = Deframer::new();
+        deframer.push(piece.clone());
+        let message = deframer.next().unwrap().unwrap();
+        assert_eq!(message.as_ptr(), piece[PREFIX_BYTES..].as_ptr());
+        assert_eq!((deframer.held_bytes(), deframer.finish()), (0, Ok(())));
+    }
+
+    #[test]
+    fn a_message_is_encoded_as_it_is_framed() {
+        let message = vec![1u8, 2, 3];
+        assert_eq!(
+            encode(&message),
+            frame(&prost::Message::encode_to_vec(&message))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_cut_into_pieces(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..10),
+            lengths in prop::collection::vec(1..40usize, 1..10),
+        ) {
+            let bytes: Vec<u8> = messages.iter().flat_map(|message| frame(message)).collect();
+            let mut rest = &bytes[..];
+            let mut deframer = Deframer::new();
+            let mut received = Vec::new();
+            for length in lengths.iter().cycle() {
+                let (piece, after) = rest.split_at((*length).min(rest.len()));
+                deframer.push(Bytes::copy_from_slice(piece));
+                while let Some(message) = deframer.next().unwrap() {
+                    received.push(message.to_vec());
+                }
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(received, messages);
+            prop_assert!(deframer.finish().is_ok());
+        }
+    }
+}
