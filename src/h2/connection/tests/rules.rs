@@ -254,7 +254,7 @@ fn a_header_block_is_interrupted_by_nothing() {
     assert_eq!(verdict(&[begin, (frame::PING, 0, 0, &[0; 8])]), PROTOCOL);
     assert_eq!(
         verdict(&[begin, (frame::CONTINUATION, 0, 1, &[0x82])]),
-        protocol
+        PROTOCOL
     );
     assert_eq!(verdict(&[begin, (0xfa, 0, 3, &[])]), PROTOCOL);
 }
