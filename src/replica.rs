@@ -120,6 +120,9 @@ pub struct Replica<M: Media> {
     effects: Effects,
     written: Seq,
     durable: Seq,
+    /// The newest write at the last call of [`Replica::mark_if_idle`].
+    seen: Seq,
+    marked: Seq,
     /// Messages that wait for a write to be durable, in the order of those writes.
     held: VecDeque<(Seq, NodeId, Message)>,
     applied: Index,
@@ -142,6 +145,8 @@ impl<M: Media> Replica<M> {
             effects: Effects::default(),
             written: Seq::NONE,
             durable: Seq::NONE,
+            seen: Seq::NONE,
+            marked: Seq::NONE,
             held: VecDeque::new(),
             applied: Index::ZERO,
             accepted: VecDeque::new(),
@@ -217,6 +222,21 @@ impl<M: Media> Replica<M> {
             out.frames.push((to, frame(&message)));
         }
         self.step(Input::Persisted { upto: self.durable }, out)
+    }
+
+    /// To be called once a tick. When nothing was written since the last call, the log proves its
+    /// last batch durable, so that later damage to it is not taken for a torn tail (docs/wal.md).
+    ///
+    /// # Errors
+    /// As [`Replica::step`].
+    pub fn mark_if_idle(&mut self) -> Result<(), Error> {
+        let idle = self.seen == self.written && !self.needs_sync();
+        self.seen = self.written;
+        if idle && self.marked < self.written {
+            self.storage.mark()?;
+            self.marked = self.written;
+        }
+        Ok(())
     }
 
     /// What consensus is at.

@@ -1,12 +1,248 @@
 //! A running node: one thread with one event loop for peers, clients' requests, the log and time.
 
 mod error;
+mod event_loop;
 mod handle;
+mod hello;
 mod identity;
+mod inbound;
+mod link;
+mod network;
 mod peer_list;
+mod resolver;
 mod sealed;
+mod socket;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::TcpListener,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::Sender;
+use mio::{Poll, Waker};
+use parking_lot::Mutex;
+use raftkv_wal::FileMedia;
+
+use crate::{
+    raft::{self, Index, NodeId, RoleName, Term, Token},
+    replica::{Outbox, Replica},
+    storage::Storage,
+};
+use event_loop::{Clock, ElectionGate, EventLoop, TICK};
+use handle::{HandleMaker, Shared};
+use hello::Introduction;
+use network::{NODE_ID_MAX, Network, WAKER};
 
 pub use error::StartError;
+pub use event_loop::Fatal;
 pub use handle::{Answer, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
 pub use identity::{DataDir, Identity, Incarnation};
 pub use peer_list::{MEMBERS_MAX, check_address, parse_peers, split_address};
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's id.
+    pub node_id: NodeId,
+    /// Every member with the `host:port` where it accepts peers; the same on every node.
+    pub peers: BTreeMap<NodeId, String>,
+    /// The `host:port` to accept peers on.
+    pub raft_listen: String,
+    /// The `host:port` where clients reach this node, as others are told.
+    pub client_address: String,
+    /// Where everything durable lives.
+    pub data_dir: PathBuf,
+    /// Between two heartbeats of a leader.
+    pub heartbeat_ms: u64,
+    /// Election timeouts are drawn from 1 to 2 times this.
+    pub election_timeout_ms: u64,
+}
+
+/// A node on a thread of its own.
+pub struct Node {
+    handles: HandleMaker,
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<(), Fatal>>,
+}
+
+impl Node {
+    /// Opens the data directory, binds the address and begins to take part.
+    ///
+    /// # Errors
+    /// When any of it cannot be had; the text names the thing and the cure.
+    pub fn start(config: Config) -> Result<Node, StartError> {
+        if let Some(id) = config.peers.keys().find(|id| id.0 > NODE_ID_MAX) {
+            return Err(StartError::Flag(format!(
+                "node id {id} exceeds {NODE_ID_MAX}"
+            )));
+        }
+        let data_dir = DataDir::open(&config.data_dir, config.node_id, &config.peers)?;
+        let listener = bind(&config.raft_listen)?;
+        let wal = FileMedia::open(data_dir.wal_path())
+            .map_err(|error| StartError::io(&data_dir.wal_path(), error))?;
+        let options = raftkv_wal::Options::new(data_dir.owner());
+        let (storage, saved) = Storage::open(wal, options)?;
+        let log_is_empty = saved.log.last() == raft::LogPos::ZERO && saved.hard.term == Term::ZERO;
+        let replica = Replica::new(fsm_options(&config)?, storage, saved);
+        let system = |error| StartError::System {
+            doing: "starting the event loop",
+            error,
+        };
+        let poll = Poll::new().map_err(system)?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(system)?;
+        let shared = Arc::new(Shared {
+            status: Mutex::new(initial_status(&config)),
+            askers: Mutex::default(),
+            waker,
+        });
+        let (handles, requests) = handle::queue(Arc::clone(&shared));
+        let me = introduction(&config, &data_dir);
+        let network = Network::new(
+            poll,
+            listener,
+            Arc::clone(&shared),
+            me,
+            data_dir,
+            &config.peers,
+        )
+        .map_err(system)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let event_loop = EventLoop {
+            network,
+            replica,
+            requests,
+            shared: Arc::clone(&shared),
+            stop: Arc::clone(&stop),
+            election: ElectionGate::new(log_is_empty),
+            clock: Clock::new(),
+            late_ticks_max: ticks(config.heartbeat_ms),
+            open: BTreeMap::new(),
+            next_token: 0,
+            out: Outbox::default(),
+        };
+        let thread = thread::Builder::new()
+            .name("node".to_owned())
+            .spawn(move || event_loop.run())
+            .map_err(system)?;
+        Ok(Node {
+            handles,
+            shared,
+            stop,
+            thread,
+        })
+    }
+
+    /// A way in, whose answers go to `answers`. `wake` is called on the node's thread after each
+    /// batch of them and must not block.
+    pub fn handle(
+        &self,
+        answers: Sender<(Token, Answer)>,
+        wake: impl Fn() + Send + 'static,
+    ) -> Handle {
+        self.handles.handle(answers, wake)
+    }
+
+    /// Asks the node to hand leadership over, if it leads, and to stop. [`Node::wait`] tells when
+    /// it has.
+    pub fn shut_down(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // It fails only when the event loop has ended already.
+        let _ = self.shared.waker.wake();
+    }
+
+    /// Whether the event loop has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until the node has stopped.
+    ///
+    /// # Errors
+    /// When it stopped because it could not go on.
+    ///
+    /// # Panics
+    /// If its thread panicked.
+    pub fn wait(self) -> Result<(), Fatal> {
+        self.thread.join().expect("the event loop does not panic")
+    }
+}
+
+fn bind(address: &str) -> Result<mio::net::TcpListener, StartError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    match bound {
+        Ok(listener) => Ok(mio::net::TcpListener::from_std(listener)),
+        Err(error) => Err(StartError::Listen {
+            flag: "--raft-listen",
+            address: address.to_owned(),
+            error,
+        }),
+    }
+}
+
+fn fsm_options(config: &Config) -> Result<raft::Options, StartError> {
+    let system = |error: getrandom::Error| StartError::System {
+        doing: "seeding the election timeouts",
+        error: io::Error::other(error),
+    };
+    let voters = raft::Config::new(config.peers.keys().copied());
+    let seed = getrandom::u64().map_err(system)?;
+    let mut options = raft::Options::new(config.node_id, voters, seed);
+    options.heartbeat_ticks = ticks(config.heartbeat_ms);
+    options.election_timeout_ticks = ticks(config.election_timeout_ms);
+    if options.heartbeat_ticks >= options.election_timeout_ticks {
+        return Err(StartError::Flag(format!(
+            "--heartbeat-ms {} must be less than --election-timeout-ms {} by a tick of {} ms",
+            config.heartbeat_ms,
+            config.election_timeout_ms,
+            TICK.as_millis()
+        )));
+    }
+    Ok(options)
+}
+
+fn ticks(span_ms: u64) -> u32 {
+    span_ms
+        .div_ceil(TICK.as_millis() as u64)
+        .clamp(1, u64::from(u32::MAX / 4)) as u32
+}
+
+fn introduction(config: &Config, data_dir: &DataDir) -> Introduction {
+    Introduction {
+        cluster_id: data_dir.identity.cluster_id,
+        node_id: config.node_id,
+        incarnation: data_dir.identity.incarnation,
+        peer_address: config
+            .peers
+            .get(&config.node_id)
+            .cloned()
+            .unwrap_or_default(),
+        client_address: config.client_address.clone(),
+        heartbeat_ms: config.heartbeat_ms,
+        election_timeout_ms: config.election_timeout_ms,
+        members: config.peers.keys().copied().collect(),
+    }
+}
+
+fn initial_status(config: &Config) -> NodeStatus {
+    NodeStatus {
+        id: config.node_id,
+        role: RoleName::Follower,
+        term: Term::ZERO,
+        leader: None,
+        leader_hint: String::new(),
+        commit: Index::ZERO,
+        applied: Index::ZERO,
+    }
+}

@@ -136,6 +136,14 @@ impl<M: Media> Storage<M> {
         Ok(self.wal.sync()?)
     }
 
+    /// Lets the log prove that its last batch is durable.
+    ///
+    /// # Errors
+    /// As [`Storage::sync`].
+    pub fn mark(&mut self) -> Result<(), Error> {
+        Ok(self.wal.mark()?)
+    }
+
     /// The encoded entry at `index`, straight from the map: the bytes that a peer's frame takes.
     ///
     /// # Panics

@@ -1,0 +1,362 @@
+//! The loop's turn: hear everything first, then let time pass, send what needs no disk, sync once
+//! for all of it, send what waited for that, answer. Whatever arrived in a turn shares one sync,
+//! and the followers' disks work while ours does.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::Receiver;
+use raftkv_wal::FileMedia;
+
+use super::{
+    handle::{Answer, NodeStatus, Request, Shared},
+    network::{Network, NetworkError},
+};
+use crate::{
+    raft::{Input, Message, NodeId, Note, RefusalReason, RoleChange, RoleName, Token},
+    replica::{self, Outbox, Replica, Reply},
+};
+
+/// One tick of the FSM.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+/// An empty node that cannot meet every member waits this long before it takes part in elections:
+/// if its directory was wiped, a member that remembers must have the time to say so.
+const MEET_ALL_MAX_MS: u64 = 3_000;
+/// Leadership is handed over within this time, or not, before a node stops.
+const HAND_OVER_MAX_MS: u64 = 1_000;
+
+/// Why a node stopped without being asked to.
+#[derive(Debug)]
+pub enum Fatal {
+    /// The log failed, or a committed entry cannot be applied.
+    Replica(replica::Error),
+    /// A file beside the log could not be made durable.
+    Pin(std::io::Error),
+    /// The system refused to poll.
+    Poll(std::io::Error),
+    /// Another data directory is known under this node's id.
+    Replaced(NodeId),
+}
+
+pub(super) struct EventLoop {
+    pub(super) network: Network,
+    pub(super) replica: Replica<FileMedia>,
+    pub(super) requests: Receiver<(u64, Request)>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) election: ElectionGate,
+    pub(super) clock: Clock,
+    /// Late ticks beyond this are forgotten: after a pause, time must not jump past a leader who
+    /// is alive.
+    pub(super) late_ticks_max: u32,
+    /// Whose each open request is, and by which token they know it.
+    pub(super) open: BTreeMap<Token, (u64, Token)>,
+    pub(super) next_token: u64,
+    pub(super) out: Outbox,
+}
+
+/// The loop's time, in milliseconds since it began.
+pub(super) struct Clock {
+    start: Instant,
+    next_tick: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        let start = Instant::now();
+        Clock {
+            start,
+            next_tick: start + TICK,
+        }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    fn until_tick(&self) -> Duration {
+        self.next_tick.saturating_duration_since(Instant::now())
+    }
+
+    /// How many ticks are due.
+    fn take_ticks(&mut self) -> u32 {
+        let late = Instant::now().saturating_duration_since(self.next_tick);
+        if late.is_zero() {
+            return 0;
+        }
+        let ticks = 1 + (late.as_nanos() / TICK.as_nanos()) as u32;
+        self.next_tick += TICK * ticks;
+        ticks
+    }
+}
+
+/// Whether this node may take part in elections yet.
+pub(super) enum ElectionGate {
+    Open,
+    /// Until every member was met, or until then.
+    MeetAll {
+        until_ms: u64,
+    },
+}
+
+impl ElectionGate {
+    pub(super) fn new(log_is_empty: bool) -> ElectionGate {
+        match log_is_empty {
+            true => ElectionGate::MeetAll {
+                until_ms: MEET_ALL_MAX_MS,
+            },
+            false => ElectionGate::Open,
+        }
+    }
+
+    fn look(&mut self, met_all: bool, now_ms: u64) {
+        if let ElectionGate::MeetAll { until_ms } = *self
+            && (met_all || now_ms >= until_ms)
+        {
+            *self = ElectionGate::Open;
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self, ElectionGate::Open)
+    }
+
+    fn lets_in(&self, message: &Message) -> bool {
+        let election = matches!(
+            message,
+            Message::VoteRequest { .. } | Message::TimeoutNow { .. }
+        );
+        self.is_open() || !election
+    }
+}
+
+impl EventLoop {
+    /// Runs until asked to stop.
+    ///
+    /// # Errors
+    /// When the node cannot go on.
+    pub(super) fn run(mut self) -> Result<(), Fatal> {
+        let mut handing_over: Option<u64> = None;
+        let ended = loop {
+            if let Err(fatal) = self.turn() {
+                break Err(fatal);
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                let now_ms = self.clock.now_ms();
+                let leads = self.replica.status().role == RoleName::Leader;
+                match handing_over {
+                    _ if !leads => break Ok(()),
+                    None => {
+                        handing_over = Some(now_ms + HAND_OVER_MAX_MS);
+                        let transfer = Input::Transfer { to: None };
+                        if let Err(error) = self.replica.step(transfer, &mut self.out) {
+                            break Err(Fatal::Replica(error));
+                        }
+                    }
+                    Some(until_ms) if now_ms >= until_ms => break Ok(()),
+                    Some(_) => {}
+                }
+            }
+        };
+        self.leave();
+        ended
+    }
+
+    fn turn(&mut self) -> Result<(), Fatal> {
+        let timeout = match self.out.frames.is_empty() && !self.replica.needs_sync() {
+            true => self.clock.until_tick(),
+            false => Duration::ZERO,
+        };
+        let clock = &self.clock;
+        self.network
+            .wait(timeout, || clock.now_ms())
+            .map_err(|e| self.fatal(e))?;
+        let now_ms = self.clock.now_ms();
+        self.hear(now_ms)?;
+        self.take_requests().map_err(Fatal::Replica)?;
+        self.tick(now_ms).map_err(Fatal::Replica)?;
+        self.flush(now_ms);
+        while self.replica.needs_sync() {
+            self.replica.sync(&mut self.out).map_err(Fatal::Replica)?;
+            self.flush(now_ms);
+        }
+        self.report();
+        self.answer();
+        Ok(())
+    }
+
+    fn hear(&mut self, now_ms: u64) -> Result<(), Fatal> {
+        let EventLoop {
+            network,
+            replica,
+            election,
+            out,
+            ..
+        } = self;
+        let mut failed = None;
+        let received = network.receive(now_ms, |from, message| {
+            if failed.is_none() && election.lets_in(&message) {
+                failed = replica.step(Input::Receive { from, message }, out).err();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(Fatal::Replica(error));
+        }
+        received.map_err(|error| self.fatal(error))?;
+        self.election.look(self.network.has_met_all(), now_ms);
+        Ok(())
+    }
+
+    fn take_requests(&mut self) -> Result<(), replica::Error> {
+        let mut operations = Vec::new();
+        while let Ok((asker, request)) = self.requests.try_recv() {
+            self.next_token += 1;
+            let token = Token(self.next_token);
+            self.open.insert(token, (asker, request.token));
+            operations.push((token, request.operation));
+        }
+        match operations.is_empty() {
+            true => Ok(()),
+            false => self.replica.submit(operations, &mut self.out),
+        }
+    }
+
+    /// Time passes only after everything that waited was heard: a node that was paused must not
+    /// campaign against a leader whose heartbeats lie in its sockets.
+    fn tick(&mut self, now_ms: u64) -> Result<(), replica::Error> {
+        let ticks = self.clock.take_ticks();
+        if ticks == 0 {
+            return Ok(());
+        }
+        self.network.tick(now_ms);
+        if self.election.is_open() {
+            for _ in 0..ticks.min(self.late_ticks_max) {
+                self.replica.step(Input::Tick, &mut self.out)?;
+            }
+        }
+        self.replica.mark_if_idle()
+    }
+
+    fn flush(&mut self, now_ms: u64) {
+        for (to, frame) in self.out.frames.drain(..) {
+            self.network.send(to, frame);
+        }
+        self.network.flush(now_ms);
+    }
+
+    /// Says what changed: to the log, and to whoever looks at the status.
+    fn report(&mut self) {
+        for note in self.out.notes.drain(..) {
+            match &note {
+                Note::Campaign { .. }
+                | Note::Elected
+                | Note::SteppedDown { .. }
+                | Note::Truncated { .. }
+                | Note::TransferBegun { .. }
+                | Note::TransferGivenUp { .. } => tracing::info!("{note}"),
+                Note::Impossible { .. } => tracing::error!("{note}"),
+                _ => tracing::trace!("{note}"),
+            }
+        }
+        if let Some(RoleChange { role, term, leader }) = self.out.role.take() {
+            let leader = leader.map_or("nobody".to_owned(), |node| format!("node {node}"));
+            tracing::info!("{role:?} in term {term}, leader is {leader}");
+        }
+        let status = self.replica.status();
+        let hint = status.leader.map(|node| self.network.client_address(node));
+        let status = NodeStatus {
+            id: status.id,
+            role: status.role,
+            term: status.hard.term,
+            leader: status.leader,
+            leader_hint: hint.unwrap_or_default(),
+            commit: status.commit,
+            applied: status.applied,
+        };
+        *self.shared.status.lock() = status;
+    }
+
+    /// Hands all answers of the turn out, and wakes each asker once.
+    fn answer(&mut self) {
+        if self.out.replies.is_empty() {
+            return;
+        }
+        let askers = self.shared.askers.lock();
+        let mut woken = std::collections::BTreeSet::new();
+        for (token, reply) in self.out.replies.drain(..) {
+            let (asker, token) = self
+                .open
+                .remove(&token)
+                .expect("each request has one reply");
+            // An asker that is gone wants no answer.
+            if let Some(found) = askers.get(&asker)
+                && found
+                    .answers
+                    .send((token, answer(reply, &self.network)))
+                    .is_ok()
+            {
+                woken.insert(asker);
+            }
+        }
+        for asker in woken {
+            (askers[&asker].wake)();
+        }
+    }
+
+    /// What is still open ends unknown: it may have been sent to a majority. What was not taken up
+    /// was not.
+    fn leave(&mut self) {
+        let open: Vec<Token> = self.open.keys().copied().collect();
+        self.out.replies.clear();
+        self.out
+            .replies
+            .extend(open.into_iter().map(|token| (token, Reply::Unknown)));
+        self.answer();
+        let askers = self.shared.askers.lock();
+        for (asker, request) in self.requests.try_iter() {
+            if let Some(found) = askers.get(&asker) {
+                let answer = Answer::Busy {
+                    why: "the node is stopping",
+                };
+                // An asker that is gone wants no answer.
+                let _ = found.answers.send((request.token, answer));
+                (found.wake)();
+            }
+        }
+    }
+
+    fn fatal(&self, error: NetworkError) -> Fatal {
+        match error {
+            NetworkError::Io(error) => Fatal::Poll(error),
+            NetworkError::Pin(error) => Fatal::Pin(error),
+            NetworkError::Replaced => Fatal::Replaced(self.replica.status().id),
+        }
+    }
+}
+
+fn answer(reply: Reply, network: &Network) -> Answer {
+    match reply {
+        Reply::Put => Answer::Put,
+        Reply::Get { value } => Answer::Get { value },
+        Reply::Delete { found } => Answer::Delete { found },
+        Reply::Refused(RefusalReason::NotLeader { leader }) => {
+            let hint = leader.map(|node| network.client_address(node));
+            Answer::NotLeader {
+                leader_hint: hint.unwrap_or_default(),
+            }
+        }
+        Reply::Refused(RefusalReason::Transferring { .. }) => Answer::Busy {
+            why: "leadership is being handed over",
+        },
+        Reply::Refused(RefusalReason::Busy) => Answer::Busy {
+            why: "too much waits to be committed",
+        },
+        Reply::Unknown => Answer::Unknown,
+    }
+}

@@ -1,0 +1,316 @@
+//! The hello: the first frame on a connection between nodes, in both directions. It settles who
+//! is at the other end before a byte of consensus is believed. Decisions only, no sockets.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::identity::Incarnation;
+use crate::{
+    codec::{DecodeError, encode_frame},
+    proto::peer::{self, refusal::Code},
+    raft::{EntryKind, NodeId},
+};
+
+/// What every hello begins with, so that other protocols are told at once.
+const MAGIC: &str = "raftkv peer";
+/// The wire format of this build.
+const PROTOCOL_VERSION: u32 = 1;
+/// A hello's frame is no larger than this.
+pub(super) const HELLO_MAX_BYTES: u32 = 1024;
+
+/// What a node says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Introduction {
+    pub(super) cluster_id: [u8; 16],
+    pub(super) node_id: NodeId,
+    pub(super) incarnation: Incarnation,
+    pub(super) peer_address: String,
+    pub(super) client_address: String,
+    pub(super) heartbeat_ms: u64,
+    pub(super) election_timeout_ms: u64,
+    /// The members, whom alone it talks to.
+    pub(super) members: Vec<NodeId>,
+}
+
+/// A hello that was found to be sound, though perhaps not welcome.
+#[derive(Clone, Debug)]
+pub(super) struct Hello {
+    pub(super) node_id: NodeId,
+    pub(super) incarnation: Incarnation,
+    pub(super) client_address: String,
+    pub(super) heartbeat_ms: u64,
+    pub(super) election_timeout_ms: u64,
+    /// The first incarnations that the sender saw.
+    pub(super) pins: BTreeMap<NodeId, Incarnation>,
+    /// Why the sender refuses us, if it does.
+    pub(super) refused: Option<String>,
+    cluster_id: [u8; 16],
+}
+
+/// Why a hello is not accepted: said to the sender, who can act on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: Code,
+    pub(super) reason: String,
+}
+
+/// Appends our hello, or a refusal, which is a hello with a reason.
+pub(super) fn encode(
+    me: &Introduction,
+    pins: &BTreeMap<NodeId, Incarnation>,
+    refusal: Option<Refusal>,
+    out: &mut Vec<u8>,
+) {
+    let pin = |(node, incarnation): (&NodeId, &Incarnation)| peer::Pin {
+        node_id: node.0,
+        incarnation: Bytes::copy_from_slice(incarnation),
+    };
+    let hello = peer::Hello {
+        magic: MAGIC.to_owned(),
+        protocol_version: PROTOCOL_VERSION,
+        cluster_id: Bytes::copy_from_slice(&me.cluster_id),
+        node_id: me.node_id.0,
+        incarnation: Bytes::copy_from_slice(&me.incarnation),
+        peer_address: me.peer_address.clone(),
+        client_address: me.client_address.clone(),
+        heartbeat_ms: me.heartbeat_ms,
+        election_timeout_ms: me.election_timeout_ms,
+        entry_kinds: EntryKind::KNOWN.iter().map(|kind| kind.0).collect(),
+        pins: pins.iter().map(pin).collect(),
+        refusal: refusal.map(|Refusal { code, reason }| peer::Refusal {
+            code: code.into(),
+            reason,
+        }),
+    };
+    encode_frame(out, |out| hello.encode_raw(out));
+}
+
+/// Reads a hello.
+///
+/// # Errors
+/// When it is none: a stranger, who gets no answer.
+pub(super) fn decode(body: Bytes) -> Result<Hello, DecodeError> {
+    let hello = peer::Hello::decode(body)?;
+    if hello.magic != MAGIC {
+        return Err(DecodeError::Shape("not a hello of raftkv"));
+    }
+    if hello.protocol_version > PROTOCOL_VERSION {
+        return Err(DecodeError::Shape(
+            "a newer protocol version; update this node",
+        ));
+    }
+    let mut pins = BTreeMap::new();
+    for pin in &hello.pins {
+        pins.insert(NodeId(pin.node_id), sixteen(&pin.incarnation)?);
+    }
+    Ok(Hello {
+        node_id: NodeId(hello.node_id),
+        incarnation: sixteen(&hello.incarnation)?,
+        client_address: hello.client_address,
+        heartbeat_ms: hello.heartbeat_ms,
+        election_timeout_ms: hello.election_timeout_ms,
+        pins,
+        refused: hello.refusal.map(|refusal| refusal.reason),
+        cluster_id: sixteen(&hello.cluster_id)?,
+    })
+}
+
+fn sixteen(bytes: &Bytes) -> Result<[u8; 16], DecodeError> {
+    bytes[..]
+        .try_into()
+        .map_err(|_| DecodeError::Shape("an id that is not 16 bytes"))
+}
+
+impl Hello {
+    /// Whether to talk to the sender. `expected` is whom a connection that we opened was for.
+    ///
+    /// # Errors
+    /// The refusal to answer with.
+    pub(super) fn check(
+        &self,
+        me: &Introduction,
+        pins: &BTreeMap<NodeId, Incarnation>,
+        expected: Option<NodeId>,
+    ) -> Result<(), Refusal> {
+        let node = self.node_id;
+        let refuse = |code, reason: String| Err(Refusal { code, reason });
+        if self.cluster_id != me.cluster_id {
+            let (theirs, ours) = (hex(&self.cluster_id), hex(&me.cluster_id));
+            let reason = format!(
+                "node {node} is of cluster {theirs}, not of {ours}; give it the --peers of this \
+                 cluster and an empty --data-dir, or another address"
+            );
+            return refuse(Code::Cluster, reason);
+        }
+        if node == me.node_id {
+            let reason = format!("node id {node} is taken; give each node its own --node-id");
+            return refuse(Code::OwnId, reason);
+        }
+        if !me.members.contains(&node) || expected.is_some_and(|expected| expected != node) {
+            let wanted = expected.map_or_else(String::new, |id| format!(" (wanted node {id})"));
+            let reason = format!("node {node} is not expected here{wanted}; check --peers");
+            return refuse(Code::NotAMember, reason);
+        }
+        // A directory that was wiped has forgotten its votes: under its old id it could vote twice
+        // in a term, and vouch for entries that it lost.
+        if pins
+            .get(&node)
+            .is_some_and(|pinned| *pinned != self.incarnation)
+        {
+            return refuse(Code::Incarnation, wiped(node));
+        }
+        Ok(())
+    }
+
+    /// Whether the sender knows our own id by another data directory than ours.
+    pub(super) fn replaces(&self, me: &Introduction) -> bool {
+        self.cluster_id == me.cluster_id
+            && self
+                .pins
+                .get(&me.node_id)
+                .is_some_and(|pinned| *pinned != me.incarnation)
+    }
+}
+
+/// What to tell a node whose data directory is not the one that its id is known by.
+pub(super) fn wiped(node: NodeId) -> String {
+    format!(
+        "node {node} is known by another data directory; one that was wiped or exchanged never \
+         votes again under its old id: restore the old directory, or replace the member under a \
+         new id"
+    )
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{FRAME_MAX_BYTES, FrameDecoder};
+
+    fn introduction(node: u64, incarnation: u8) -> Introduction {
+        Introduction {
+            cluster_id: [7; 16],
+            node_id: NodeId(node),
+            incarnation: [incarnation; 16],
+            peer_address: "127.0.0.1:9000".to_owned(),
+            client_address: "127.0.0.1:9100".to_owned(),
+            heartbeat_ms: 50,
+            election_timeout_ms: 150,
+            members: (0..3).map(NodeId).collect(),
+        }
+    }
+
+    fn said(me: &Introduction, pins: &BTreeMap<NodeId, Incarnation>) -> Hello {
+        let mut frame = Vec::new();
+        encode(me, pins, None, &mut frame);
+        let mut decoder = FrameDecoder::new(HELLO_MAX_BYTES);
+        decoder.receive(&frame);
+        decode(decoder.next_frame().expect("sound").expect("whole")).expect("a hello")
+    }
+
+    fn refusal(hello: &Hello, pins: &BTreeMap<NodeId, Incarnation>) -> Code {
+        hello
+            .check(&introduction(0, 1), pins, None)
+            .expect_err("refused")
+            .code
+    }
+
+    #[test]
+    fn a_member_with_the_same_cluster_is_welcome() {
+        let hello = said(&introduction(1, 2), &BTreeMap::new());
+        assert_eq!(
+            hello.check(&introduction(0, 1), &BTreeMap::new(), Some(NodeId(1))),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn another_cluster_is_refused() {
+        let mut other = introduction(1, 2);
+        other.cluster_id = [8; 16];
+        assert_eq!(
+            refusal(&said(&other, &BTreeMap::new()), &BTreeMap::new()),
+            Code::Cluster
+        );
+    }
+
+    #[test]
+    fn our_own_id_and_a_stranger_are_refused() {
+        let none = BTreeMap::new();
+        assert_eq!(
+            refusal(&said(&introduction(0, 2), &none), &none),
+            Code::OwnId
+        );
+        assert_eq!(
+            refusal(&said(&introduction(9, 2), &none), &none),
+            Code::NotAMember
+        );
+    }
+
+    #[test]
+    fn a_member_at_the_wrong_address_is_refused() {
+        let hello = said(&introduction(1, 2), &BTreeMap::new());
+        let refused = hello.check(&introduction(0, 1), &BTreeMap::new(), Some(NodeId(2)));
+        assert_eq!(refused.expect_err("refused").code, Code::NotAMember);
+    }
+
+    #[test]
+    fn a_wiped_directory_is_refused_under_its_old_id() {
+        let pins = BTreeMap::from([(NodeId(1), [2; 16])]);
+        let wiped = said(&introduction(1, 3), &BTreeMap::new());
+        assert_eq!(refusal(&wiped, &pins), Code::Incarnation);
+        let intact = said(&introduction(1, 2), &BTreeMap::new());
+        assert_eq!(intact.check(&introduction(0, 1), &pins, None), Ok(()));
+    }
+
+    #[test]
+    fn a_wiped_node_learns_of_it_from_any_hello() {
+        let pins = BTreeMap::from([(NodeId(1), [2; 16])]);
+        let hello = said(&introduction(0, 1), &pins);
+        assert!(hello.replaces(&introduction(1, 3)));
+        assert!(!hello.replaces(&introduction(1, 2)));
+    }
+
+    #[test]
+    fn a_hello_of_nine_members_fits_its_limit() {
+        let pins = (0..9).map(|id| (NodeId(id), [1; 16])).collect();
+        let mut me = introduction(0, 1);
+        me.peer_address = "a".repeat(253) + ":65535";
+        me.client_address.clone_from(&me.peer_address);
+        let refusal = Refusal {
+            code: Code::Incarnation,
+            reason: wiped(NodeId(1)),
+        };
+        let mut frame = Vec::new();
+        encode(&me, &pins, Some(refusal), &mut frame);
+        let bytes = frame.len();
+        assert!(bytes <= HELLO_MAX_BYTES as usize, "{bytes} bytes");
+    }
+
+    #[test]
+    fn other_protocols_are_strangers() {
+        for bytes in [
+            &b"GET / HTTP/1.1\r\n\r\n"[..],
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ] {
+            let mut decoder = FrameDecoder::new(HELLO_MAX_BYTES);
+            decoder.receive(bytes);
+            assert!(
+                decoder.next_frame().is_err(),
+                "its first bytes are no length"
+            );
+        }
+        assert!(decode(Bytes::from_static(b"\x0a\x03foo")).is_err());
+        assert!(
+            FrameDecoder::new(FRAME_MAX_BYTES)
+                .next_frame()
+                .expect("empty")
+                .is_none()
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! A connection that another node opened: it says hello and then sends, we receive.
+
+use mio::net::TcpStream;
+
+use super::{
+    hello::{self, HELLO_MAX_BYTES, Hello},
+    socket::{self, READ_BYTES, ReadEnd},
+};
+use crate::{
+    codec::{DecodeError, FRAME_MAX_BYTES, FrameDecoder, decode_message},
+    raft::{Message, NodeId},
+};
+
+/// A stranger must have said hello within this time.
+const HELLO_MAX_MS: u64 = 5_000;
+/// A frame that has begun must be whole within this time.
+const FRAME_MAX_MS: u64 = 30_000;
+
+/// One accepted connection.
+pub(super) struct Inbound {
+    stream: TcpStream,
+    decoder: FrameDecoder,
+    /// Who is there, once that is settled.
+    from: Option<NodeId>,
+    opened_ms: u64,
+    /// Since when a frame has been incomplete.
+    frame_since_ms: Option<u64>,
+    /// Whether there may be bytes to read without a new event.
+    pub(super) readable: bool,
+}
+
+/// What was read.
+pub(super) enum Received {
+    /// The first frame: decide, and call [`Inbound::accept`] or drop it.
+    Hello(Box<Hello>),
+    /// A message of a member.
+    Message(NodeId, Message),
+}
+
+impl Inbound {
+    pub(super) fn new(stream: TcpStream, now_ms: u64) -> Inbound {
+        Inbound {
+            stream,
+            decoder: FrameDecoder::new(HELLO_MAX_BYTES),
+            from: None,
+            opened_ms: now_ms,
+            frame_since_ms: None,
+            readable: false,
+        }
+    }
+
+    pub(super) fn from(&self) -> Option<NodeId> {
+        self.from
+    }
+
+    /// The sender is a member: from here on it may send whole frames.
+    pub(super) fn accept(&mut self, from: NodeId) {
+        self.from = Some(from);
+        self.decoder.set_max_bytes(FRAME_MAX_BYTES);
+    }
+
+    /// Answers a hello. It is short and the first thing written, so that a socket which does not
+    /// take it whole belongs to nobody worth talking to.
+    pub(super) fn answer(&mut self, hello: &[u8]) -> bool {
+        socket::write(&mut self.stream, hello).is_ok_and(|n| n == hello.len())
+    }
+
+    /// Reads once. Returns whether the connection is still open.
+    pub(super) fn read(&mut self, buffer: &mut [u8; READ_BYTES]) -> bool {
+        let end = socket::read(&mut self.stream, buffer, |bytes| {
+            self.decoder.receive(bytes);
+        });
+        self.readable = end == ReadEnd::More;
+        end != ReadEnd::Closed
+    }
+
+    /// The next whole frame of what was read.
+    ///
+    /// # Errors
+    /// When it is none: the connection cannot be followed any further.
+    pub(super) fn next(&mut self, now_ms: u64) -> Result<Option<Received>, DecodeError> {
+        let Some(body) = self.decoder.next_frame()? else {
+            let since = self.frame_since_ms.unwrap_or(now_ms);
+            self.frame_since_ms = self.decoder.is_within_a_frame().then_some(since);
+            return Ok(None);
+        };
+        self.frame_since_ms = None;
+        Ok(Some(match self.from {
+            None => Received::Hello(Box::new(hello::decode(body)?)),
+            Some(from) => Received::Message(from, decode_message(body)?),
+        }))
+    }
+
+    /// Whether it took too long over its hello or a frame.
+    pub(super) fn is_overdue(&self, now_ms: u64) -> bool {
+        let hello = self.from.is_none() && now_ms - self.opened_ms > HELLO_MAX_MS;
+        hello
+            || self
+                .frame_since_ms
+                .is_some_and(|since| now_ms - since > FRAME_MAX_MS)
+    }
+}

@@ -1,0 +1,245 @@
+//! Our connection to one other member. We send on it; it is theirs to receive. Frames for a member
+//! that is not connected are dropped: consensus repeats what is lost, and old news is worth less
+//! than the memory it takes.
+
+use std::{collections::VecDeque, io, net::SocketAddr};
+
+use mio::{Interest, Registry, Token, net::TcpStream};
+
+use super::{
+    hello::{self, HELLO_MAX_BYTES, Hello},
+    socket::{self, READ_BYTES, ReadEnd},
+};
+use crate::{codec::FrameDecoder, raft::NodeId};
+
+/// Frames and bytes that wait for a slow socket. Beyond, new frames are dropped: what is queued
+/// stays an unbroken run of the log.
+const QUEUE_MAX_FRAMES: usize = 1024;
+const QUEUE_MAX_BYTES: usize = 16 << 20;
+
+/// To connect and to be greeted may take this long.
+const GREETING_MAX_MS: u64 = 5_000;
+/// Between two attempts, doubled from the first to the second.
+const RETRY_MIN_MS: u64 = 20;
+const RETRY_MAX_MS: u64 = 500;
+
+/// Our way to one member.
+pub(super) struct Link {
+    node: NodeId,
+    name: String,
+    state: State,
+    queue: VecDeque<Vec<u8>>,
+    queued_bytes: usize,
+    /// Of the first frame.
+    written_bytes: usize,
+    retry_ms: u64,
+}
+
+enum State {
+    Idle {
+        until_ms: u64,
+    },
+    Resolving,
+    Connecting {
+        stream: TcpStream,
+        until_ms: u64,
+    },
+    Greeting {
+        stream: TcpStream,
+        decoder: FrameDecoder,
+        until_ms: u64,
+    },
+    Ready {
+        stream: TcpStream,
+    },
+}
+
+/// What came of looking after a link.
+#[derive(Debug)]
+pub(super) enum LinkEvent {
+    /// Nothing to act on.
+    Nothing,
+    /// The connection stands: say hello by [`Link::greet`].
+    Connected,
+    /// The other end answered our hello: decide, and call [`Link::accept`] or [`Link::fail`].
+    Answered(Box<Hello>),
+}
+
+impl Link {
+    pub(super) fn new(node: NodeId, name: String) -> Link {
+        Link {
+            node,
+            name,
+            state: State::Idle { until_ms: 0 },
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            written_bytes: 0,
+            retry_ms: RETRY_MIN_MS,
+        }
+    }
+
+    /// The `host:port` to look up, if it is time to try again.
+    pub(super) fn due(&mut self, now_ms: u64) -> Option<&str> {
+        match self.state {
+            State::Idle { until_ms } if now_ms >= until_ms => {
+                self.state = State::Resolving;
+                Some(&self.name)
+            }
+            State::Connecting { until_ms, .. } | State::Greeting { until_ms, .. }
+                if now_ms >= until_ms =>
+            {
+                self.fail(now_ms);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn connect(
+        &mut self,
+        address: SocketAddr,
+        registry: &Registry,
+        now_ms: u64,
+    ) -> io::Result<()> {
+        let mut stream = TcpStream::connect(address)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream, Token(self.node.0 as usize), interest)?;
+        self.state = State::Connecting {
+            stream,
+            until_ms: now_ms + GREETING_MAX_MS,
+        };
+        Ok(())
+    }
+
+    /// The socket can be read or written again.
+    pub(super) fn ready(&mut self, now_ms: u64, buffer: &mut [u8; READ_BYTES]) -> LinkEvent {
+        match &mut self.state {
+            State::Idle { .. } | State::Resolving => LinkEvent::Nothing,
+            State::Connecting { stream, .. } => match connected(stream) {
+                Ok(true) => LinkEvent::Connected,
+                Ok(false) => LinkEvent::Nothing,
+                Err(_) => self.failed(now_ms),
+            },
+            State::Greeting {
+                stream, decoder, ..
+            } => {
+                let end = socket::read(stream, buffer, |bytes| decoder.receive(bytes));
+                let hello = decoder
+                    .next_frame()
+                    .and_then(|frame| frame.map(hello::decode).transpose());
+                match hello {
+                    Ok(Some(hello)) => LinkEvent::Answered(Box::new(hello)),
+                    Ok(None) if end != ReadEnd::Closed => self.flushed(now_ms),
+                    _ => self.failed(now_ms),
+                }
+            }
+            State::Ready { stream } => {
+                // Nothing is ever said on it in this direction.
+                let mut said = false;
+                let end = socket::read(stream, buffer, |_| said = true);
+                match said || end == ReadEnd::Closed {
+                    true => self.failed(now_ms),
+                    false => self.flushed(now_ms),
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+
+    /// Says hello on the connection that stands.
+    pub(super) fn greet(&mut self, hello: Vec<u8>, now_ms: u64) {
+        let State::Connecting { stream, until_ms } = self.take_state() else {
+            unreachable!("only a new connection is greeted")
+        };
+        let decoder = FrameDecoder::new(HELLO_MAX_BYTES);
+        self.state = State::Greeting {
+            stream,
+            decoder,
+            until_ms,
+        };
+        self.enqueue(hello);
+        self.flush(now_ms);
+    }
+
+    /// The other end is whom we want.
+    pub(super) fn accept(&mut self) {
+        let State::Greeting { stream, .. } = self.take_state() else {
+            unreachable!("only an answer to a greeting is accepted")
+        };
+        self.state = State::Ready { stream };
+        self.retry_ms = RETRY_MIN_MS;
+    }
+
+    /// Gives the connection up and tries again later.
+    pub(super) fn fail(&mut self, now_ms: u64) {
+        self.state = State::Idle {
+            until_ms: now_ms + self.retry_ms,
+        };
+        self.retry_ms = (self.retry_ms * 2).min(RETRY_MAX_MS);
+        self.queue.clear();
+        self.queued_bytes = 0;
+        self.written_bytes = 0;
+    }
+
+    /// Queues a frame, if there is a connection with room.
+    pub(super) fn send(&mut self, frame: Vec<u8>) {
+        let room = self.queue.len() < QUEUE_MAX_FRAMES
+            && self.queued_bytes + frame.len() <= QUEUE_MAX_BYTES;
+        if room && matches!(self.state, State::Ready { .. }) {
+            self.enqueue(frame);
+        }
+    }
+
+    fn enqueue(&mut self, frame: Vec<u8>) {
+        self.queued_bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    /// Writes what the socket takes.
+    pub(super) fn flush(&mut self, now_ms: u64) {
+        let (State::Greeting { stream, .. } | State::Ready { stream }) = &mut self.state else {
+            return;
+        };
+        while let Some(frame) = self.queue.front() {
+            let Ok(n) = socket::write(stream, &frame[self.written_bytes..]) else {
+                return self.fail(now_ms);
+            };
+            self.written_bytes += n;
+            if self.written_bytes < frame.len() {
+                return;
+            }
+            self.queued_bytes -= frame.len();
+            self.written_bytes = 0;
+            self.queue.pop_front();
+        }
+    }
+
+    fn flushed(&mut self, now_ms: u64) -> LinkEvent {
+        self.flush(now_ms);
+        LinkEvent::Nothing
+    }
+
+    fn failed(&mut self, now_ms: u64) -> LinkEvent {
+        self.fail(now_ms);
+        LinkEvent::Nothing
+    }
+
+    fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Resolving)
+    }
+}
+
+/// Whether a connection that was begun stands by now.
+fn connected(stream: &TcpStream) -> io::Result<bool> {
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    match stream.peer_addr() {
+        Ok(_) => socket::configure(stream).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,385 @@
+//! All connections between this node and the others, over one poll.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use mio::{Events, Interest, Poll, Token, net::TcpListener};
+
+use super::{
+    handle::Shared,
+    hello::{self, Hello, Introduction, Refusal},
+    identity::DataDir,
+    inbound::{Inbound, Received},
+    link::{Link, LinkEvent},
+    resolver::Resolver,
+    socket::{self, READ_BYTES},
+};
+use crate::{
+    proto::peer::refusal::Code,
+    raft::{Message, NodeId},
+};
+
+/// Tokens of connections that we opened are node ids; those of accepted ones count up from here.
+const FIRST_INBOUND: usize = 1 << 32;
+/// The listener's token.
+const LISTENER: Token = Token(FIRST_INBOUND - 1);
+/// The token of the waker.
+pub(super) const WAKER: Token = Token(FIRST_INBOUND - 2);
+/// The largest node id, so that no id is one of the tokens above.
+pub(super) const NODE_ID_MAX: u64 = (1 << 32) - 3;
+
+/// Connections that have not said who they are.
+const STRANGERS_MAX: usize = 16;
+/// The same refusal is logged once in this time.
+const LOG_EVERY_MS: u64 = 60_000;
+
+/// Why the network cannot go on.
+#[derive(Debug)]
+pub(super) enum NetworkError {
+    /// The system refused to poll.
+    Io(io::Error),
+    /// A pin could not be made durable.
+    Pin(io::Error),
+    /// Another data directory is known under our id.
+    Replaced,
+}
+
+/// The connections of one node.
+pub(super) struct Network {
+    poll: Poll,
+    events: Events,
+    listener: TcpListener,
+    resolver: Resolver,
+    me: Introduction,
+    data_dir: DataDir,
+    links: BTreeMap<NodeId, Link>,
+    inbound: BTreeMap<usize, Inbound>,
+    next_inbound: usize,
+    client_addresses: BTreeMap<NodeId, String>,
+    greeted: BTreeSet<NodeId>,
+    up: BTreeSet<NodeId>,
+    logged_ms: BTreeMap<(NodeId, &'static str), u64>,
+    buffer: Box<[u8; READ_BYTES]>,
+}
+
+impl Network {
+    /// Connections to and from the members in `names`, on a bound listener.
+    ///
+    /// # Errors
+    /// When the system has no poll or thread to give.
+    pub(super) fn new(
+        poll: Poll,
+        mut listener: TcpListener,
+        shared: Arc<Shared>,
+        me: Introduction,
+        data_dir: DataDir,
+        names: &BTreeMap<NodeId, String>,
+    ) -> io::Result<Network> {
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let others = names.iter().filter(|(node, _)| **node != me.node_id);
+        let links = others
+            .map(|(&node, name)| (node, Link::new(node, name.clone())))
+            .collect();
+        Ok(Network {
+            poll,
+            events: Events::with_capacity(256),
+            listener,
+            resolver: Resolver::start(shared)?,
+            client_addresses: BTreeMap::from([(me.node_id, me.client_address.clone())]),
+            me,
+            data_dir,
+            links,
+            inbound: BTreeMap::new(),
+            next_inbound: FIRST_INBOUND,
+            greeted: BTreeSet::new(),
+            up: BTreeSet::new(),
+            logged_ms: BTreeMap::new(),
+            buffer: Box::new([0; READ_BYTES]),
+        })
+    }
+
+    /// Waits for something to happen, no longer than `timeout`, and looks after it.
+    ///
+    /// # Errors
+    /// When this node has to stop.
+    pub(super) fn wait(
+        &mut self,
+        timeout: Duration,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<(), NetworkError> {
+        let more = self.inbound.values().any(|inbound| inbound.readable);
+        let timeout = if more { Duration::ZERO } else { timeout };
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(NetworkError::Io(error));
+            }
+            _ => {}
+        }
+        let now_ms = now_ms();
+        let tokens: Vec<Token> = self.events.iter().map(mio::event::Event::token).collect();
+        for token in tokens {
+            match token {
+                WAKER => {}
+                LISTENER => self.accept(now_ms),
+                Token(id) if id >= FIRST_INBOUND => {
+                    if let Some(inbound) = self.inbound.get_mut(&id) {
+                        inbound.readable = true;
+                    }
+                }
+                Token(id) => self.link_ready(NodeId(id as u64), now_ms)?,
+            }
+        }
+        self.connect_resolved(now_ms);
+        Ok(())
+    }
+
+    /// Takes what members have said since.
+    ///
+    /// # Errors
+    /// When this node has to stop.
+    pub(super) fn receive(
+        &mut self,
+        now_ms: u64,
+        mut take: impl FnMut(NodeId, Message),
+    ) -> Result<(), NetworkError> {
+        let ready = self.inbound.iter().filter(|(_, inbound)| inbound.readable);
+        let ready: Vec<usize> = ready.map(|(&id, _)| id).collect();
+        for id in ready {
+            // Taken out, so that a decision about it may touch the others.
+            let Some(mut inbound) = self.inbound.remove(&id) else {
+                continue;
+            };
+            let open = inbound.read(&mut self.buffer);
+            if self.take_frames(&mut inbound, now_ms, &mut take)? && open {
+                self.inbound.insert(id, inbound);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the connection goes on.
+    fn take_frames(
+        &mut self,
+        inbound: &mut Inbound,
+        now_ms: u64,
+        take: &mut impl FnMut(NodeId, Message),
+    ) -> Result<bool, NetworkError> {
+        loop {
+            match inbound.next(now_ms) {
+                Ok(None) => return Ok(true),
+                Ok(Some(Received::Message(from, message))) => take(from, message),
+                Ok(Some(Received::Hello(hello))) => {
+                    if !self.welcome(inbound, &hello, now_ms)? {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => {
+                    let from = inbound
+                        .from()
+                        .map_or("a stranger".to_owned(), |id| format!("node {id}"));
+                    let node = inbound.from().unwrap_or(self.me.node_id);
+                    self.complain(
+                        node,
+                        "broken",
+                        &format!("closed a connection of {from}: {error}"),
+                        now_ms,
+                    );
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Queues a frame for a member.
+    pub(super) fn send(&mut self, to: NodeId, frame: Vec<u8>) {
+        if let Some(link) = self.links.get_mut(&to) {
+            link.send(frame);
+        }
+    }
+
+    /// Writes what the sockets take.
+    pub(super) fn flush(&mut self, now_ms: u64) {
+        for link in self.links.values_mut() {
+            link.flush(now_ms);
+        }
+    }
+
+    /// Reconnects what is due and closes what is overdue.
+    pub(super) fn tick(&mut self, now_ms: u64) {
+        for (&node, link) in &mut self.links {
+            if let Some(name) = link.due(now_ms) {
+                self.resolver.ask(node, name);
+            }
+        }
+        self.inbound
+            .retain(|_, inbound| !inbound.is_overdue(now_ms));
+        self.log_links();
+    }
+
+    fn log_links(&mut self) {
+        for (&node, link) in &self.links {
+            if link.is_ready() && self.up.insert(node) {
+                tracing::info!("connected to node {node}");
+            } else if !link.is_ready() && self.up.remove(&node) {
+                tracing::warn!("lost the connection to node {node}");
+            }
+        }
+    }
+
+    /// Whether every other member has been met since this node started.
+    pub(super) fn has_met_all(&self) -> bool {
+        self.links.keys().all(|node| self.greeted.contains(node))
+    }
+
+    /// Where a member serves clients; empty while it has not said so.
+    pub(super) fn client_address(&self, node: NodeId) -> String {
+        self.client_addresses
+            .get(&node)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn accept(&mut self, now_ms: u64) {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            let strangers = self
+                .inbound
+                .values()
+                .filter(|inbound| inbound.from().is_none());
+            if strangers.count() >= STRANGERS_MAX {
+                continue;
+            }
+            let token = Token(self.next_inbound);
+            let registered = self
+                .poll
+                .registry()
+                .register(&mut stream, token, Interest::READABLE);
+            if socket::configure(&stream).is_ok() && registered.is_ok() {
+                self.inbound
+                    .insert(self.next_inbound, Inbound::new(stream, now_ms));
+                self.next_inbound += 1;
+            }
+        }
+    }
+
+    fn connect_resolved(&mut self, now_ms: u64) {
+        let found: Vec<_> = self.resolver.found().collect();
+        for (node, address) in found {
+            let link = self.links.get_mut(&node).expect("asked for a link");
+            let connected = match address {
+                Ok(address) => link
+                    .connect(address, self.poll.registry(), now_ms)
+                    .map_err(|error| error.to_string()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = connected {
+                link.fail(now_ms);
+                self.complain(
+                    node,
+                    "unreachable",
+                    &format!("cannot reach node {node}: {error}"),
+                    now_ms,
+                );
+            }
+        }
+    }
+
+    fn link_ready(&mut self, node: NodeId, now_ms: u64) -> Result<(), NetworkError> {
+        let Some(link) = self.links.get_mut(&node) else {
+            return Ok(());
+        };
+        match link.ready(now_ms, &mut self.buffer) {
+            LinkEvent::Nothing => {}
+            LinkEvent::Connected => {
+                let mut hello = Vec::new();
+                hello::encode(&self.me, self.data_dir.pins(), None, &mut hello);
+                link.greet(hello, now_ms);
+            }
+            LinkEvent::Answered(hello) => match self.judge(&hello, Some(node), now_ms)? {
+                Ok(()) => self.links.get_mut(&node).expect("just there").accept(),
+                Err(_) => self.links.get_mut(&node).expect("just there").fail(now_ms),
+            },
+        }
+        Ok(())
+    }
+
+    /// Answers the hello of a connection that another node opened. Returns whether it stays.
+    fn welcome(
+        &mut self,
+        inbound: &mut Inbound,
+        hello: &Hello,
+        now_ms: u64,
+    ) -> Result<bool, NetworkError> {
+        let verdict = self.judge(hello, None, now_ms)?;
+        let accepted = verdict.is_ok();
+        let mut answer = Vec::new();
+        hello::encode(&self.me, self.data_dir.pins(), verdict.err(), &mut answer);
+        if !inbound.answer(&answer) || !accepted {
+            return Ok(false);
+        }
+        // The newest handshake wins: an older connection may be half open.
+        let from = hello.node_id;
+        self.inbound.retain(|_, other| other.from() != Some(from));
+        inbound.accept(from);
+        Ok(true)
+    }
+
+    /// Decides on a hello. Who is accepted is pinned first, durably: its votes and
+    /// acknowledgements count from here on.
+    fn judge(
+        &mut self,
+        hello: &Hello,
+        expected: Option<NodeId>,
+        now_ms: u64,
+    ) -> Result<Result<(), Refusal>, NetworkError> {
+        let node = hello.node_id;
+        if hello.replaces(&self.me) {
+            return Err(NetworkError::Replaced);
+        }
+        if let Err(refusal) = hello.check(&self.me, self.data_dir.pins(), expected) {
+            self.complain(node, refusal.code.as_str_name(), &refusal.reason, now_ms);
+            return Ok(Err(refusal));
+        }
+        if let Some(reason) = &hello.refused {
+            let text = format!("node {node} refuses this node: {reason}");
+            self.complain(node, "refuses us", &text, now_ms);
+            let code = Code::Unspecified;
+            return Ok(Err(Refusal {
+                code,
+                reason: "you refused first".to_owned(),
+            }));
+        }
+        self.data_dir
+            .pin(node, hello.incarnation)
+            .map_err(NetworkError::Pin)?;
+        let ours = (self.me.heartbeat_ms, self.me.election_timeout_ms);
+        let theirs = (hello.heartbeat_ms, hello.election_timeout_ms);
+        if self.greeted.insert(node) && ours != theirs {
+            tracing::warn!(
+                "node {node} has heartbeat {} ms and election timeout {} ms, this node {} and {}; \
+                 set the same on every node",
+                theirs.0,
+                theirs.1,
+                ours.0,
+                ours.1
+            );
+        }
+        self.client_addresses
+            .insert(node, hello.client_address.clone());
+        Ok(Ok(()))
+    }
+
+    /// Logs what is wrong with a node, each kind of thing once in a while: a peer that retries must
+    /// not fill the disk.
+    fn complain(&mut self, node: NodeId, kind: &'static str, text: &str, now_ms: u64) {
+        let last_ms = self.logged_ms.get(&(node, kind));
+        if last_ms.is_none_or(|last_ms| now_ms - last_ms >= LOG_EVERY_MS) {
+            self.logged_ms.insert((node, kind), now_ms);
+            tracing::warn!("{text}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Three nodes in one process, on real sockets and disks, driven through their handles.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, unbounded};
+use raftkv::{
+    node::{Answer, Config, Handle, Node, Request},
+    raft::{NodeId, RoleName, Token},
+    replica::Operation,
+};
+
+/// Longer than anything here takes, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Member {
+    node: Node,
+    handle: Handle,
+    answers: Receiver<(Token, Answer)>,
+}
+
+fn free_addresses(count: usize) -> Vec<String> {
+    let bound: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .collect();
+    bound
+        .iter()
+        .map(|l| l.local_addr().expect("bound").to_string())
+        .collect()
+}
+
+fn start(id: u64, addresses: &[String], dir: &Path) -> Member {
+    let peers: BTreeMap<NodeId, String> =
+        (0..).map(NodeId).zip(addresses.iter().cloned()).collect();
+    let config = Config {
+        node_id: NodeId(id),
+        raft_listen: addresses[id as usize].clone(),
+        client_address: format!("client-{id}"),
+        data_dir: dir.join(id.to_string()),
+        peers,
+        heartbeat_ms: 50,
+        election_timeout_ms: 150,
+    };
+    let node = Node::start(config).expect("the node starts");
+    let (sender, answers) = unbounded();
+    let handle = node.handle(sender, || {});
+    Member {
+        node,
+        handle,
+        answers,
+    }
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn leader_of(members: &[Member]) -> Option<usize> {
+    members
+        .iter()
+        .position(|m| m.handle.status().role == RoleName::Leader)
+}
+
+impl Member {
+    fn ask(&self, operation: Operation) -> Answer {
+        let request = Request {
+            token: Token(1),
+            operation,
+        };
+        self.handle.submit(request).expect("queued");
+        self.handle.wake();
+        self.answers.recv_timeout(PATIENCE).expect("an answer").1
+    }
+
+    fn stop(self) {
+        self.node.shut_down();
+        self.node.wait().expect("a clean stop");
+    }
+}
+
+fn put(key: &'static str, value: &'static str) -> Operation {
+    Operation::Put {
+        key: key.into(),
+        value: value.into(),
+    }
+}
+
+fn get(key: &'static str) -> Operation {
+    Operation::Get { key: key.into() }
+}
+
+#[test]
+fn three_nodes_replicate_hand_over_and_remember() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(3);
+    let mut members: Vec<Member> = (0..3).map(|id| start(id, &addresses, dir.path())).collect();
+    let leader = wait_for("a leader", || leader_of(&members));
+    assert_eq!(members[leader].ask(put("a", "1")), Answer::Put);
+    assert_eq!(
+        members[leader].ask(get("a")),
+        Answer::Get {
+            value: Some("1".into())
+        }
+    );
+
+    let follower = (leader + 1) % 3;
+    let hint = format!("client-{leader}");
+    wait_for("the follower to know", || {
+        (members[follower].handle.status().leader_hint == hint).then_some(())
+    });
+    let refused = Answer::NotLeader { leader_hint: hint };
+    assert_eq!(members[follower].ask(put("a", "2")), refused);
+
+    members.remove(leader).stop();
+    let leader = wait_for("another leader", || leader_of(&members));
+    let value = wait_for("the new leader to serve", || {
+        match members[leader].ask(get("a")) {
+            Answer::Get { value } => Some(value),
+            _ => None,
+        }
+    });
+    assert_eq!(
+        value,
+        Some("1".into()),
+        "what the first leader acknowledged"
+    );
+    members.into_iter().for_each(Member::stop);
+
+    let members: Vec<Member> = (0..3).map(|id| start(id, &addresses, dir.path())).collect();
+    let leader = wait_for("a leader again", || leader_of(&members));
+    assert_eq!(
+        members[leader].ask(get("a")),
+        Answer::Get {
+            value: Some("1".into())
+        }
+    );
+    members.into_iter().for_each(Member::stop);
+}
+
+#[test]
+fn strangers_on_the_peer_port_cost_only_their_connection() {
+    use std::io::{Read, Write};
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(1);
+    let member = start(0, &addresses, dir.path());
+    wait_for("a leader", || leader_of(std::slice::from_ref(&member)));
+    let garbage: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        &[0xff; 64],
+        &[0; 64],
+        b"\x16\x03\x01",
+    ];
+    for bytes in garbage {
+        let mut stranger = std::net::TcpStream::connect(&addresses[0]).expect("accepted");
+        stranger
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout");
+        stranger.write_all(bytes).expect("written");
+        let mut answer = Vec::new();
+        // Closed with bytes unread, the connection ends in a reset; either end is an end.
+        let _ = stranger.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "a stranger gets no answer");
+    }
+    assert_eq!(member.ask(put("a", "1")), Answer::Put);
+    member.stop();
+}
