@@ -6,7 +6,7 @@ use bytes::Bytes;
 use raftkv::{
     codec::{FRAME_MAX_BYTES, FrameDecoder, decode_message},
     raft::{Config, Input, LogPos, NodeId, Note, Options, RoleName, Status, Token},
-    replica::{Operation, Outbox, Replica, Reply},
+    replica::{Error, Operation, Outbox, Replica, Reply},
     storage::Storage,
 };
 use raftkv_wal::MemoryMedia;
@@ -303,7 +303,7 @@ impl Cluster {
     fn with(
         &mut self,
         id: NodeId,
-        event: impl FnOnce(&mut Replica<MemoryMedia>, &mut Outbox) -> Result<(), raftkv::replica::Error>,
+        event: impl FnOnce(&mut Replica<MemoryMedia>, &mut Outbox) -> Result<(), Error>,
     ) {
         let Some(replica) = self
             .nodes

@@ -206,7 +206,8 @@ mod tests {
             }
             prop_assert_eq!(kv.len(), model.len());
             for (key, value) in &model {
-                prop_assert_eq!(&kv.get(key.as_bytes()).expect("stored").value[..], value.as_bytes());
+                let stored = kv.get(key.as_bytes()).expect("stored");
+                prop_assert_eq!(&stored.value[..], value.as_bytes());
             }
         }
     }
