@@ -1,0 +1,12 @@
+//! The clients' side, with a scripted node in place of the real one: what each outcome looks like
+//! to a client, which limits hold, and when the blocking client repeats a request.
+
+mod cli;
+mod client;
+mod health;
+mod kv;
+mod node;
+mod reflection;
+mod refusals;
+mod shutdown;
+mod wire;
