@@ -1,1 +1,10 @@
-//! raftkv-bench
+//! Benchmarks of raftkv, and what they are measured against.
+//!
+//! A figure of a shared machine means little alone, so each one is taken beside what the machine
+//! itself allows in the same run: [`raw`] is one synced append and one round trip, [`floor`] is
+//! the least that a replicated put can cost.
+
+pub mod disk;
+pub mod floor;
+pub mod latency;
+pub mod raw;
