@@ -1,2 +1,97 @@
-//! A raftkv node.
-fn main() {}
+//! `raftkv`: a node of a replicated key-value store, or with `raftkv dev` a whole cluster.
+
+mod dev;
+mod flags;
+
+use std::{
+    io::{self, Write as _},
+    net::TcpListener,
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+};
+
+use flags::{Command, Serve};
+use raftkv::{
+    gateway::Gateway,
+    node::{Node, StartError, Stopper},
+};
+use rustix::process::Signal;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, text)) => {
+            // Without a reader of stderr the exit code still tells.
+            let _ = writeln!(io::stderr(), "error: {text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// What ends the process: its exit code, and its last line.
+type Failure = (u8, String);
+
+fn failure(error: StartError) -> Failure {
+    (error.exit_code(), error.to_string())
+}
+
+fn run() -> Result<(), Failure> {
+    let cli = flags::parse().map_err(failure)?;
+    match cli.command {
+        Some(Command::Dev(flags)) => dev::run(&flags),
+        None => serve(cli.node.check().map_err(failure)?),
+    }
+}
+
+/// Runs a node until it is told to stop or cannot go on.
+fn serve(serve: Serve) -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(serve.log_level.filter())
+        .with_target(false)
+        .init();
+    for name in flags::unknown_variables() {
+        tracing::warn!("{name} is no variable of raftkv, ignored; raftkv --help lists them");
+    }
+    let system = |doing| move |error| failure(StartError::System { doing, error });
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(system("catching signals"))?;
+    report_the_file_size_limit().map_err(system("catching signals"))?;
+    let clients = TcpListener::bind(&serve.kv_listen).map_err(|error| {
+        failure(StartError::Listen {
+            flag: "--kv-listen",
+            address: serve.kv_listen.clone(),
+            error,
+        })
+    })?;
+    let node = Node::start(serve.config).map_err(failure)?;
+    let gateway = Gateway::start(clients, |answers, wake| node.handle(answers, wake))
+        .map_err(system("starting the gateway"))?;
+    let stopper = node.stopper();
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || stop_on_signal(signals, gateway, &stopper))
+        .map_err(system("starting a thread"))?;
+    node.wait()
+        .map_err(|fatal| (fatal.exit_code(), fatal.to_string()))
+}
+
+/// Calls in flight get their answers first, which takes a node that goes on.
+fn stop_on_signal(mut signals: Signals, gateway: Gateway, node: &Stopper) {
+    if signals.forever().next().is_some() {
+        tracing::info!("stopping");
+        gateway.shut_down();
+        node.stop();
+    }
+}
+
+/// At the limit of file sizes (`ulimit -f`) a write then fails, with our exit code and last line,
+/// where the signal would end the process without a word.
+fn report_the_file_size_limit() -> io::Result<()> {
+    let ignored = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(Signal::XFSZ.as_raw(), ignored).map(|_| ())
+}

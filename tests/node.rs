@@ -84,7 +84,7 @@ impl Member {
     }
 
     fn stop(self) {
-        self.node.shut_down();
+        self.node.stopper().stop();
         self.node.wait().expect("a clean stop");
     }
 }

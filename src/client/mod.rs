@@ -101,6 +101,12 @@ impl Client {
         self
     }
 
+    /// Where the next call goes first; after a call that succeeded, the node that led then.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        self.route.current()
+    }
+
     /// Stores the value under the key. `Ok` means that a majority has synced it.
     ///
     /// # Errors

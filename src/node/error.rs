@@ -1,5 +1,5 @@
-//! Why a node does not start: the exit code of the process, and one line that names the thing,
-//! the value and the cure.
+//! Why a node does not start, or stops by itself: the exit code of the process, and one line that
+//! names the thing, the value and the cure.
 
 use std::{
     fmt, io,
@@ -8,7 +8,8 @@ use std::{
 
 use raftkv_wal::Error as WalError;
 
-use crate::storage;
+use super::hello::wiped;
+use crate::{raft::NodeId, replica, storage};
 
 /// Why a node did not start.
 #[derive(Debug)]
@@ -99,12 +100,7 @@ impl StartError {
             StartError::Locked { .. } => 3,
             StartError::Foreign { .. } | StartError::Newer { .. } => 5,
             StartError::Damaged { .. } => 6,
-            StartError::Storage(storage::Error::Record { .. }) => 5,
-            StartError::Storage(storage::Error::Wal(error)) => match error {
-                WalError::Damaged { .. } | WalError::Missing { .. } => 6,
-                WalError::Foreign { .. } | WalError::Newer { .. } => 5,
-                _ => 74,
-            },
+            StartError::Storage(error) => storage_exit_code(error),
             StartError::Io { .. } | StartError::System { .. } => 74,
         }
     }
@@ -182,5 +178,64 @@ impl std::error::Error for StartError {
 impl From<storage::Error> for StartError {
     fn from(error: storage::Error) -> StartError {
         StartError::Storage(error)
+    }
+}
+
+/// Why a node stopped without being asked to.
+#[derive(Debug)]
+pub enum Fatal {
+    /// The log failed, or a committed entry cannot be applied.
+    Replica(replica::Error),
+    /// A file beside the log could not be made durable.
+    Pin(io::Error),
+    /// The system refused to poll.
+    Poll(io::Error),
+    /// Another data directory is known under this node's id.
+    Replaced(NodeId),
+}
+
+impl Fatal {
+    /// The exit code of the process: 5 foreign directory, 6 damage, 74 failed write or sync.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Fatal::Replica(replica::Error::Storage(error)) => storage_exit_code(error),
+            Fatal::Replica(replica::Error::Apply { .. }) | Fatal::Replaced(_) => 5,
+            Fatal::Pin(_) | Fatal::Poll(_) => 74,
+        }
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fatal::Replica(error) => error.fmt(f),
+            Fatal::Pin(error) => write!(
+                f,
+                "cannot record which data directory a peer has: {error}; check the space of the \
+                 disk, then start anew"
+            ),
+            Fatal::Poll(error) => write!(f, "waiting for the network failed: {error}; start anew"),
+            Fatal::Replaced(node) => f.write_str(&wiped(*node)),
+        }
+    }
+}
+
+impl std::error::Error for Fatal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Fatal::Replica(error) => Some(error),
+            Fatal::Pin(error) | Fatal::Poll(error) => Some(error),
+            Fatal::Replaced(_) => None,
+        }
+    }
+}
+
+fn storage_exit_code(error: &storage::Error) -> u8 {
+    match error {
+        storage::Error::Record { .. } => 5,
+        storage::Error::Wal(WalError::Damaged { .. } | WalError::Missing { .. }) => 6,
+        storage::Error::Wal(WalError::Foreign { .. } | WalError::Newer { .. }) => 5,
+        storage::Error::Wal(_) => 74,
     }
 }

@@ -15,11 +15,12 @@ use crossbeam_channel::Receiver;
 use raftkv_wal::FileMedia;
 
 use super::{
+    error::Fatal,
     handle::{Answer, NodeStatus, Request, Shared},
     network::{Network, NetworkError},
 };
 use crate::{
-    raft::{Input, Message, NodeId, Note, RefusalReason, RoleChange, RoleName, Token},
+    raft::{Input, Message, Note, RefusalReason, RoleChange, RoleName, Token},
     replica::{self, Outbox, Replica, Reply},
 };
 
@@ -30,19 +31,6 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 const MEET_ALL_MAX_MS: u64 = 3_000;
 /// Leadership is handed over within this time, or not, before a node stops.
 const HAND_OVER_MAX_MS: u64 = 1_000;
-
-/// Why a node stopped without being asked to.
-#[derive(Debug)]
-pub enum Fatal {
-    /// The log failed, or a committed entry cannot be applied.
-    Replica(replica::Error),
-    /// A file beside the log could not be made durable.
-    Pin(std::io::Error),
-    /// The system refused to poll.
-    Poll(std::io::Error),
-    /// Another data directory is known under this node's id.
-    Replaced(NodeId),
-}
 
 pub(super) struct EventLoop {
     pub(super) network: Network,

@@ -124,6 +124,17 @@ impl DataDir {
         })
     }
 
+    /// Whether no process uses the directory at `path`, which may be absent.
+    ///
+    /// # Errors
+    /// [`StartError::Locked`], or when the system refuses.
+    pub fn check_unlocked(path: &Path) -> Result<(), StartError> {
+        if path.is_dir() {
+            lock(path)?;
+        }
+        Ok(())
+    }
+
     /// The owner of the log: cluster id, node id in little endian, incarnation.
     #[must_use]
     pub fn owner(&self) -> [u8; 40] {

@@ -40,8 +40,7 @@ use handle::{HandleMaker, Shared};
 use hello::Introduction;
 use network::{NODE_ID_MAX, Network, WAKER};
 
-pub use error::StartError;
-pub use event_loop::Fatal;
+pub use error::{Fatal, StartError};
 pub use handle::{Answer, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
 pub use identity::{DataDir, Identity, Incarnation};
 pub use peer_list::{MEMBERS_MAX, check_address, parse_peers, split_address};
@@ -84,14 +83,15 @@ impl Node {
                 "node id {id} exceeds {NODE_ID_MAX}"
             )));
         }
+        let options = fsm_options(&config)?;
         let data_dir = DataDir::open(&config.data_dir, config.node_id, &config.peers)?;
         let listener = bind(&config.raft_listen)?;
         let wal = FileMedia::open(data_dir.wal_path())
             .map_err(|error| StartError::io(&data_dir.wal_path(), error))?;
-        let options = raftkv_wal::Options::new(data_dir.owner());
-        let (storage, saved) = Storage::open(wal, options)?;
+        let wal_options = raftkv_wal::Options::new(data_dir.owner());
+        let (storage, saved) = Storage::open(wal, wal_options)?;
         let log_is_empty = saved.log.last() == raft::LogPos::ZERO && saved.hard.term == Term::ZERO;
-        let replica = Replica::new(fsm_options(&config)?, storage, saved);
+        let replica = Replica::new(options, storage, saved);
         let system = |error| StartError::System {
             doing: "starting the event loop",
             error,
@@ -150,18 +150,13 @@ impl Node {
         self.handles.handle(answers, wake)
     }
 
-    /// Asks the node to hand leadership over, if it leads, and to stop. [`Node::wait`] tells when
-    /// it has.
-    pub fn shut_down(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // It fails only when the event loop has ended already.
-        let _ = self.shared.waker.wake();
-    }
-
-    /// Whether the event loop has ended.
+    /// A way to stop the node while another thread waits for its end.
     #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+    pub fn stopper(&self) -> Stopper {
+        Stopper {
+            shared: Arc::clone(&self.shared),
+            stop: Arc::clone(&self.stop),
+        }
     }
 
     /// Waits until the node has stopped.
@@ -173,6 +168,23 @@ impl Node {
     /// If its thread panicked.
     pub fn wait(self) -> Result<(), Fatal> {
         self.thread.join().expect("the event loop does not panic")
+    }
+}
+
+/// Stops a running node.
+#[derive(Clone)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stopper {
+    /// Asks the node to hand leadership over, if it leads, and to stop. [`Node::wait`] tells when
+    /// it has.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // It fails only when the event loop has ended already.
+        let _ = self.shared.waker.wake();
     }
 }
 

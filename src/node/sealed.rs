@@ -51,7 +51,8 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 /// Reads the body of the file at `path`.
 ///
 /// # Errors
-/// [`StartError::Damaged`] when it is not what was written, [`StartError::Newer`], or [`StartError::Io`].
+/// [`StartError::Damaged`] when it is not what was written, [`StartError::Newer`], or
+/// [`StartError::Io`].
 pub(super) fn read(path: &Path, format: &Format) -> Result<String, StartError> {
     let damaged = |what: &str| StartError::damaged(path, what);
     let failed = |source| StartError::io(path, source);
