@@ -11,6 +11,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -232,6 +233,16 @@ def check_h2load_gets_an_answer_to_each_request(endpoint, types):
     except FileNotFoundError:
         return "h2load is not installed"
     assert "2000 succeeded, 0 failed, 0 errored" in load.stdout, load.stdout
+
+
+def check_http2_conformance_is_all_that_a_grpc_port_can_have(endpoint, types):
+    if "HTTPWG" not in os.environ:
+        return "no httpwg in the environment"
+    suite = run(os.environ["HTTPWG"], "--address", endpoint)
+    output = re.sub(r"\x1b\[[0-9;]*m", "", suite.stdout + suite.stderr)
+    # One case wants status 200 for a GET, which is no gRPC call.
+    assert re.search(r"Passed 106/107", output), output[-3000:]
+    assert "sends_headers_frame_with_te_trailers" in output, output[-3000:]
 
 
 def check_a_follower_names_the_leader(cluster, types, leader):
