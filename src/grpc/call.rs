@@ -5,6 +5,10 @@ use crate::h2::{ErrorCode, Header};
 use bytes::Bytes;
 use std::time::Duration;
 
+/// Longest `grpc-message` before its encoding, in bytes. Clients take header lists of 8 or 16 KiB
+/// and fail calls beyond, and a message may quote what a client sent, such as a long path.
+const STATUS_MESSAGE_MAX_BYTES: usize = 1024;
+
 /// What a server needs to know of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -113,14 +117,22 @@ pub fn trailers_only(status: &Status, metadata: &[Header]) -> Vec<Header> {
     with_status(headers, status, metadata)
 }
 
+/// The status as fields. Its message is cut at [`STATUS_MESSAGE_MAX_BYTES`].
 fn with_status(mut headers: Vec<Header>, status: &Status, metadata: &[Header]) -> Vec<Header> {
     headers.push(Header::from_static("grpc-status", status.code.digits()));
     if !status.message.is_empty() {
-        let text = percent::encode(&status.message).into_owned();
+        let text = percent::encode(start_of(&status.message)).into_owned();
         headers.push(Header::new("grpc-message", text));
     }
     headers.extend_from_slice(metadata);
     headers
+}
+
+/// As much of a message as is sent.
+fn start_of(message: &str) -> &str {
+    let mut ends = (0..=STATUS_MESSAGE_MAX_BYTES.min(message.len())).rev();
+    let end = ends.find(|end| message.is_char_boundary(*end));
+    &message[..end.unwrap_or(0)]
 }
 
 /// The headers and the body of an answer to a request that is not gRPC.
@@ -283,6 +295,13 @@ mod tests {
             parse_response(&trailers_only(&status, &metadata)),
             Some(status)
         );
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let status = Status::new(Code::Internal, format!("x{}", "ü".repeat(2_000)));
+        let received = parse_status(&trailers(&status, &[])).message;
+        assert_eq!(received, format!("x{}", "ü".repeat(511)));
     }
 
     #[test]

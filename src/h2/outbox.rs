@@ -4,7 +4,7 @@
 const COMPACT_BYTES: usize = 64 << 10;
 
 /// A buffer that kept more than this when it ran empty is given back.
-const KEEP_BYTES: usize = 256 << 10;
+const KEEP_BYTES: usize = 32 << 10;
 
 /// A queue of bytes, contiguous, so that one write takes all of them.
 #[derive(Debug, Default)]

@@ -22,6 +22,9 @@ enum Role {
     Client,
 }
 
+/// Room for events that is kept when none is left: a burst must not cost memory for ever.
+const KEEP_EVENTS: usize = 256;
+
 /// A header block whose CONTINUATION frames are still to come.
 #[derive(Debug)]
 struct OpenBlock {
@@ -161,6 +164,9 @@ impl Connection {
     /// The next event, if any.
     pub fn poll(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
+        if self.events.is_empty() {
+            self.events.shrink_to(KEEP_EVENTS);
+        }
         if let Event::Data { stream, data, .. } = &event {
             self.give_back(stream.0, data.len() as u32);
         }
@@ -291,6 +297,9 @@ impl Connection {
             return false;
         };
         self.queued_bytes -= stream.queue.iter().map(Bytes::len).sum::<usize>();
+        if stream.is_ready {
+            self.ready.retain(|ready| *ready != id);
+        }
         self.active_ms = self.now_ms;
         if how == Closed::Ended {
             self.guard.completed();

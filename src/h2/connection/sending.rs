@@ -104,13 +104,10 @@ impl Connection {
     /// Moves queued data to the outbox, a frame of each stream in turn.
     pub(super) fn send_queued(&mut self) {
         while self.outbox.len() < ENCODE_AHEAD_BYTES
-            && let Some(&id) = self.ready.front()
+            && let Some(id) = self.ready.front().copied()
+            && let Some(stream) = self.streams.get_mut(id)
         {
             let connection_bytes = self.send_window.available();
-            let Some(stream) = self.streams.get_mut(id) else {
-                self.ready.pop_front();
-                continue;
-            };
             let bytes = stream.next_frame_bytes().min(connection_bytes);
             if !stream.queue.is_empty() && connection_bytes == 0 {
                 return;

@@ -142,6 +142,24 @@ fn streams_with_much_to_send_take_turns() {
     assert_eq!(order, ["1 16384", "3 16384", "1 13616 end", "3 13616 end"]);
 }
 
+#[test]
+fn a_stream_reset_while_its_data_waits_holds_nothing_and_nobody_up() {
+    let mut peer = Peer::client(Limits::default());
+    peer.setting(4, 1 << 20);
+    for stream in [1, 3] {
+        peer.request(stream);
+        peer.answer(stream, 65_535);
+    }
+    assert_eq!(data_bytes(&peer.frames()), 65_535);
+    peer.reset(1, ErrorCode::CANCEL);
+    peer.connection.reset(StreamId(3), ErrorCode::CANCEL);
+    assert_eq!(peer.connection.unsent_bytes(), 13);
+    peer.request(5);
+    peer.answer(5, 10);
+    peer.window(0, 10);
+    assert_eq!(peer.frames().last().unwrap(), "DATA 5 10 end");
+}
+
 fn small_windows() -> Limits {
     Limits {
         stream_window_bytes: 65_536,
