@@ -22,8 +22,10 @@ pub struct Checker {
     committed: Vec<(LogPos, Term)>,
     /// The newest entry whose client was answered.
     acknowledged: Index,
-    /// Reads that wait for an answer, with what they must not miss.
-    reads: BTreeMap<Token, Index>,
+    /// Reads that wait for an answer, with what they must not miss and when they arrived.
+    reads: BTreeMap<Token, (Index, u64)>,
+    /// When the newest heartbeat left that a follower answered to a leader in its term.
+    confirmed: BTreeMap<(NodeId, Term, NodeId), u64>,
 }
 
 impl Checker {
@@ -108,6 +110,14 @@ impl Checker {
             first == id,
             "Election Safety: n{first} and n{id} both lead term {term}"
         );
+        let all = disks.len() as u64;
+        let votes = (0..all)
+            .filter(|&n| self.votes.get(&(NodeId(n), term)) == Some(&id))
+            .count();
+        assert!(
+            votes > disks.len() / 2,
+            "Election Safety: n{id} leads term {term} by {votes} of {all} votes"
+        );
         for &(pos, committed_in) in &self.committed {
             if committed_in < term {
                 complete(id, term, &disks[index_of(id)].view, pos, committed_in);
@@ -183,16 +193,41 @@ impl Checker {
         self.acknowledged = self.acknowledged.max(index);
     }
 
-    pub fn read_arrived(&mut self, token: Token) {
-        self.reads.insert(token, self.acknowledged);
+    pub fn read_arrived(&mut self, token: Token, now: u64) {
+        self.reads.insert(token, (self.acknowledged, now));
     }
 
-    /// §8: a read shows everything that was acknowledged before it arrived.
-    pub fn read_served(&mut self, token: Token, index: Index) {
-        let due = self.reads.remove(&token).expect("a read is answered once");
+    /// A follower answered a heartbeat of `leader` in `term` that left at `asked_at`.
+    pub fn confirmed(&mut self, leader: NodeId, term: Term, from: NodeId, asked_at: u64) {
+        let newest = self.confirmed.entry((leader, term, from)).or_default();
+        *newest = asked_at.max(*newest);
+    }
+
+    /// §8: a read shows everything that was acknowledged before it arrived, because a majority
+    /// has since said that there is no newer leader.
+    pub fn read_served(
+        &mut self,
+        token: Token,
+        index: Index,
+        (leader, term): (NodeId, Term),
+        nodes: u64,
+    ) {
+        let (due, arrived) = self.reads.remove(&token).expect("a read is answered once");
         assert!(
             index >= due,
             "stale read: t{token} is served at {index}, acknowledged was {due}"
+        );
+        let others = (0..nodes).map(NodeId).filter(|&node| node != leader);
+        let said = |node| {
+            self.confirmed
+                .get(&(leader, term, node))
+                .copied()
+                .unwrap_or(0)
+        };
+        let since = others.filter(|&node| said(node) >= arrived).count() as u64 + 1;
+        assert!(
+            since > nodes / 2,
+            "read rule: n{leader} serves t{token}, which {since} of {nodes} confirmed"
         );
     }
 

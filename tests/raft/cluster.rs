@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use raftkv::raft::{
     Append, Config, Effect, Effects, Entry, HardState, Index, Input, LogPos, Message, NodeId, Note,
-    Options, Raft, RoleName, Seq, Status, Token, invariants,
+    Options, Raft, RoleName, Seq, Status, Term, Token, invariants,
 };
 
 use crate::{
@@ -20,6 +20,8 @@ pub struct Envelope {
     pub message: Message,
     /// Delayed: only what names it delivers it.
     pub late: bool,
+    /// The step in which it was sent; in the answer to a heartbeat, that of the heartbeat.
+    pub asked_at: u64,
 }
 
 impl std::fmt::Display for Envelope {
@@ -29,6 +31,7 @@ impl std::fmt::Display for Envelope {
             to,
             message,
             late,
+            ..
         } = self;
         write!(f, "n{from}@{} -> n{to} {message}", message.term())?;
         write!(f, "{}", if *late { " (late)" } else { "" })
@@ -50,12 +53,28 @@ pub struct Node {
     applied: Index,
 }
 
+/// What `cluster` alone makes.
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            nodes: 3,
+            election_timeout_ticks: 10,
+            heartbeat_ticks: 2,
+            append_max_bytes: 1 << 20,
+            in_flight_max: 8,
+            seed: 1,
+        }
+    }
+}
+
 /// What a cluster is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setup {
     pub nodes: u64,
     pub election_timeout_ticks: u32,
     pub heartbeat_ticks: u32,
+    pub append_max_bytes: u64,
+    pub in_flight_max: usize,
     pub seed: u64,
 }
 
@@ -68,12 +87,16 @@ pub struct Cluster {
     pub cut: BTreeSet<(NodeId, NodeId)>,
     /// What happened, as text, when asked for.
     pub trace: Option<Vec<String>>,
-    /// The first word of each note that was made while tracing.
+    /// The first word of each note that was made.
     pub fired: BTreeSet<String>,
     /// Whether messages were sent that no member sends.
     pub forged: bool,
     checker: Checker,
     next_token: u64,
+    /// Steps so far.
+    now: u64,
+    /// The heartbeat that the present step receives: its term, and when it was sent.
+    heartbeat: Option<(Term, u64)>,
 }
 
 impl Cluster {
@@ -83,6 +106,8 @@ impl Cluster {
             let mut options = Options::new(NodeId(id), config.clone(), setup.seed + id);
             options.election_timeout_ticks = setup.election_timeout_ticks;
             options.heartbeat_ticks = setup.heartbeat_ticks;
+            options.append_max_bytes = setup.append_max_bytes;
+            options.in_flight_max = setup.in_flight_max;
             let disk = Disk::default();
             Node {
                 raft: Some(Raft::restore(options.clone(), disk.durable.saved())),
@@ -104,6 +129,8 @@ impl Cluster {
             forged: false,
             checker: Checker::default(),
             next_token: 1,
+            now: 0,
+            heartbeat: None,
         }
     }
 
@@ -144,9 +171,10 @@ impl Cluster {
         let Some(raft) = &mut self.nodes[at(id)].raft else {
             return;
         };
+        self.now += 1;
         if let Input::Read { tokens } = &input {
             for token in tokens {
-                self.checker.read_arrived(*token);
+                self.checker.read_arrived(*token, self.now);
             }
         }
         let before = raft.status();
@@ -200,12 +228,8 @@ impl Cluster {
         match effect {
             Effect::Write { .. } => {}
             Effect::Send { to, message, after } => {
-                let letter = Envelope {
-                    from: id,
-                    to,
-                    message,
-                    late: false,
-                };
+                let letter = self.letter(id, to, message);
+                let node = &mut self.nodes[at(id)];
                 match after <= node.disk.durable_seq {
                     true => self.post(letter),
                     false => node.held.push_back((after, letter)),
@@ -215,12 +239,8 @@ impl Cluster {
                 let Effect::Send { to, message, .. } = resolve(effect, &node.disk) else {
                     unreachable!("an append resolves to a message")
                 };
-                self.post(Envelope {
-                    from: id,
-                    to,
-                    message,
-                    late: false,
-                });
+                let letter = self.letter(id, to, message);
+                self.post(letter);
             }
             Effect::Apply { range } => {
                 for index in (range.start().0..=range.end().0).map(Index) {
@@ -237,8 +257,10 @@ impl Cluster {
                 node.accepted.extend(places);
             }
             Effect::Serve { index, tokens } => {
+                let term = self.status(id).expect("it took a step").hard.term;
                 for token in tokens {
-                    self.checker.read_served(token, index);
+                    self.checker
+                        .read_served(token, index, (id, term), self.setup.nodes);
                 }
             }
             Effect::Refused { tokens, .. } => {
@@ -258,6 +280,24 @@ impl Cluster {
                 );
             }
             Effect::Note(_) => {}
+        }
+    }
+
+    fn letter(&self, from: NodeId, to: NodeId, message: Message) -> Envelope {
+        let asked_at = match (&message, self.heartbeat) {
+            (Message::HeartbeatReply { term, .. }, Some((asked_in, asked_at))) => {
+                // The answer to an earlier term's heartbeat confirms nothing.
+                if *term == asked_in { asked_at } else { 0 }
+            }
+            _ => self.now,
+        };
+        let late = false;
+        Envelope {
+            from,
+            to,
+            message,
+            late,
+            asked_at,
         }
     }
 
@@ -286,9 +326,21 @@ impl Cluster {
     /// Hands over a message that was taken from the network.
     pub fn receive(&mut self, letter: Envelope) {
         let Envelope {
-            from, to, message, ..
+            from,
+            to,
+            message,
+            asked_at,
+            ..
         } = letter;
+        match &message {
+            Message::Heartbeat { term, .. } => self.heartbeat = Some((*term, asked_at)),
+            Message::HeartbeatReply { term, .. } => {
+                self.checker.confirmed(to, *term, from, asked_at);
+            }
+            _ => {}
+        }
         self.step(to, Input::Receive { from, message });
+        self.heartbeat = None;
     }
 
     /// Makes a node's writes durable up to `upto`, or all. Write by write, so that each message
@@ -342,7 +394,15 @@ impl Cluster {
         node.raft = Some(raft);
     }
 
+    /// Keeps account of what happened.
     fn note(&mut self, id: NodeId, effect: &Effect) {
+        if let Effect::Note(note) = effect {
+            let text = note.to_string();
+            let word = text.split(' ').next().expect("split yields one");
+            if !self.fired.contains(word) {
+                self.fired.insert(word.to_owned());
+            }
+        }
         let Some(trace) = &mut self.trace else {
             return;
         };
@@ -354,28 +414,17 @@ impl Cluster {
             .status()
             .hard
             .term;
-        let lost = match effect {
-            Effect::Send { to, .. } | Effect::SendAppend { to, .. } => {
-                self.cut.contains(&(id, *to))
-            }
-            _ => false,
-        };
         let mut effect = resolve(effect.clone(), &node.disk);
-        if let Effect::Send { after, .. } = &mut effect
-            && *after <= node.disk.durable_seq
-        {
-            *after = Seq::NONE;
+        let mut lost = "";
+        if let Effect::Send { to, after, .. } = &mut effect {
+            if *after <= node.disk.durable_seq {
+                *after = Seq::NONE;
+            }
+            if self.cut.contains(&(id, *to)) {
+                lost = " (lost)";
+            }
         }
-        let text = effect.to_string();
-        if let Effect::Note(note) = &effect {
-            let word = note.to_string();
-            let word = word.split(' ').next().expect("split yields one");
-            self.fired.insert(word.to_owned());
-        }
-        trace.push(format!(
-            "n{id}@{term} {text}{}",
-            if lost { " (lost)" } else { "" }
-        ));
+        trace.push(format!("n{id}@{term} {effect}{lost}"));
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Command {
     Campaign(NodeId),
     /// For set-up: time passes with nothing heard, then this node campaigns and wins.
     Elect(NodeId),
+    /// For set-up: an election timeout passes at these nodes, and what they say is lost.
+    Lapse(Vec<NodeId>),
     Tick {
         node: Option<NodeId>,
         count: u32,
@@ -157,6 +159,7 @@ impl Cluster {
             }
             Command::Campaign(node) => self.campaign(*node)?,
             Command::Elect(node) => self.elect(*node)?,
+            Command::Lapse(nodes) => self.lapse(nodes),
             Command::Tick { node, count } => {
                 for id in node.map_or_else(|| self.ids().collect(), |id| vec![id]) {
                     (0..*count).for_each(|_| self.step(id, Input::Tick));
@@ -317,26 +320,34 @@ impl Cluster {
 
     /// Time passes at `node` until it campaigns; only that last moment is shown.
     fn campaign(&mut self, node: NodeId) -> Result<(), String> {
-        let shown = self.trace.get_or_insert_default().len();
         for _ in 0..2 * self.setup.election_timeout_ticks {
-            self.trace.as_mut().expect("just set").truncate(shown);
+            let shown = self.trace.as_ref().map_or(0, Vec::len);
+            self.fired.remove("Campaign");
             self.step(node, Input::Tick);
-            let lines = &self.trace.as_ref().expect("just set")[shown..];
-            if lines.iter().any(|line| line.contains(" note Campaign ")) {
+            if self.fired.contains("Campaign") {
                 return Ok(());
+            }
+            if let Some(trace) = &mut self.trace {
+                trace.truncate(shown);
             }
         }
         Err(format!("n{node} does not campaign"))
     }
 
-    fn elect(&mut self, node: NodeId) -> Result<(), String> {
+    /// An election timeout passes at these nodes with nothing heard; what they say is lost.
+    fn lapse(&mut self, nodes: &[NodeId]) {
         let messages = self.network.len();
-        let reachable =
-            |id: &NodeId| !self.cut.contains(&(*id, node)) && !self.cut.contains(&(node, *id));
-        for id in self.ids().filter(reachable).collect::<Vec<_>>() {
+        for &id in nodes {
             (0..self.setup.election_timeout_ticks).for_each(|_| self.step(id, Input::Tick));
         }
         self.network.truncate(messages);
+    }
+
+    fn elect(&mut self, node: NodeId) -> Result<(), String> {
+        let apart =
+            |id: &NodeId| self.cut.contains(&(*id, node)) || self.cut.contains(&(node, *id));
+        let near: Vec<NodeId> = self.ids().filter(|id| !apart(id)).collect();
+        self.lapse(&near);
         self.campaign(node)?;
         self.settle(false)?;
         self.settle(true)?;
@@ -399,18 +410,19 @@ impl Display for Command {
         let optional = |node: &Option<NodeId>| node.map_or(String::new(), |id| format!(" {id}"));
         match self {
             Command::Cluster { setup, leader } => {
-                let Setup {
-                    nodes,
-                    election_timeout_ticks,
-                    heartbeat_ticks,
-                    seed,
-                } = setup;
-                write!(f, "cluster nodes={nodes} timeout={election_timeout_ticks}")?;
-                write!(f, " heartbeat={heartbeat_ticks} seed={seed}")?;
+                let (timeout, beat) = (setup.election_timeout_ticks, setup.heartbeat_ticks);
+                write!(f, "cluster nodes={} timeout={timeout}", setup.nodes)?;
+                let (bytes, count) = (setup.append_max_bytes, setup.in_flight_max);
+                write!(f, " heartbeat={beat} append={bytes} inflight={count}")?;
+                write!(f, " seed={}", setup.seed)?;
                 leader.map_or(Ok(()), |leader| write!(f, " leader={leader}"))
             }
             Command::Campaign(node) => write!(f, "campaign {node}"),
             Command::Elect(node) => write!(f, "elect {node}"),
+            Command::Lapse(nodes) => {
+                write!(f, "lapse")?;
+                nodes.iter().try_for_each(|node| write!(f, " {node}"))
+            }
             Command::Tick { node, count } => write!(f, "tick{} n={count}", optional(node)),
             Command::Put { node, commands } => {
                 write!(f, "put {node}")?;

@@ -51,6 +51,7 @@ impl Words {
         Ok(match name {
             "cluster" => self.cluster()?,
             "campaign" => Command::Campaign(self.node()?),
+            "lapse" => self.lapse()?,
             "elect" => Command::Elect(self.node()?),
             "tick" => {
                 let node = self.optional_node()?;
@@ -78,11 +79,7 @@ impl Words {
             "dup" => Command::Dup(self.pick()?),
             "hold" => Command::Hold(self.pick()?),
             "release" => Command::Release(self.pick()?),
-            "partition" => {
-                let groups = std::mem::take(&mut self.plain);
-                let group = |names: String| names.split('/').map(node).collect();
-                Command::Partition(groups.into_iter().map(group).collect::<Result<_, _>>()?)
-            }
+            "partition" => self.partition()?,
             "cut" => Command::Cut {
                 from: self.node()?,
                 to: self.node()?,
@@ -111,12 +108,28 @@ impl Words {
         })
     }
 
+    fn lapse(&mut self) -> Result<Command, String> {
+        let nodes = std::mem::take(&mut self.plain);
+        let nodes = nodes.iter().map(|word| node(word));
+        Ok(Command::Lapse(nodes.collect::<Result<_, _>>()?))
+    }
+
+    fn partition(&mut self) -> Result<Command, String> {
+        let groups = std::mem::take(&mut self.plain);
+        let group = |names: String| names.split('/').map(node).collect();
+        let groups = groups.into_iter().map(group);
+        Ok(Command::Partition(groups.collect::<Result<_, _>>()?))
+    }
+
     fn cluster(&mut self) -> Result<Command, String> {
+        let usual = Setup::default();
         let setup = Setup {
-            nodes: self.key("nodes")?.unwrap_or(3),
-            election_timeout_ticks: self.key("timeout")?.unwrap_or(10),
-            heartbeat_ticks: self.key("heartbeat")?.unwrap_or(2),
-            seed: self.key("seed")?.unwrap_or(1),
+            nodes: self.key("nodes")?.unwrap_or(usual.nodes),
+            election_timeout_ticks: self.key("timeout")?.unwrap_or(usual.election_timeout_ticks),
+            heartbeat_ticks: self.key("heartbeat")?.unwrap_or(usual.heartbeat_ticks),
+            append_max_bytes: self.key("append")?.unwrap_or(usual.append_max_bytes),
+            in_flight_max: self.key("inflight")?.unwrap_or(usual.in_flight_max),
+            seed: self.key("seed")?.unwrap_or(usual.seed),
         };
         let leader = self.key("leader")?.map(NodeId);
         Ok(Command::Cluster { setup, leader })

@@ -88,12 +88,7 @@ impl Script {
 
     /// Runs it. Returns its text with what happened, and the notes that were made.
     fn run(&self) -> Result<(String, BTreeSet<String>), String> {
-        let cluster = Cluster::new(Setup {
-            nodes: 3,
-            election_timeout_ticks: 10,
-            heartbeat_ticks: 2,
-            seed: 1,
-        });
+        let cluster = Cluster::new(Setup::default());
         let mut runner = Runner { cluster };
         let run = AssertUnwindSafe(|| goldenscript::generate(&mut runner, &self.text));
         match catch_unwind(run) {
@@ -176,4 +171,31 @@ fn every_script_opens_with_its_claim_and_its_source() {
             lines.len()
         );
     }
+}
+
+/// The names of all notes.
+pub fn notes() -> BTreeSet<String> {
+    let source = include_str!("../../src/raft/note.rs");
+    let (_, body) = source
+        .split_once("pub enum Note {")
+        .expect("the enum of notes");
+    let (body, _) = body.split_once("\n}").expect("its end");
+    body.lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .filter(|line| line.starts_with(char::is_uppercase))
+        .map(|line| line.trim_end_matches([' ', '{', ',']).to_owned())
+        .collect()
+}
+
+#[test]
+fn every_note_is_shown_by_a_script() {
+    let notes = notes();
+    let shown: BTreeSet<String> = scripts().iter().flat_map(Script::covers).collect();
+    let missing: Vec<&String> = notes.difference(&shown).collect();
+    assert!(missing.is_empty(), "no script covers {missing:?}");
+    let unknown: Vec<&String> = shown.difference(&notes).collect();
+    assert!(
+        unknown.is_empty(),
+        "scripts cover notes that do not exist: {unknown:?}"
+    );
 }
