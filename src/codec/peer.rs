@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use prost::{
     Message as _,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+    encoding::{
+        DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint,
+        encoded_len_varint, key_len, skip_field,
+    },
 };
 
 use super::{DecodeError, entry::decode_entry, frame::encode_frame};
@@ -13,6 +16,10 @@ use crate::{
         APPEND_MAX_ENTRIES, Append, AppendOutcome, Index, LogPos, Message, Round, Term, VoteKind,
     },
 };
+
+/// `PeerMessage.append` and `Append.entries`.
+const APPEND_FIELD: u32 = 1;
+const ENTRIES_FIELD: u32 = 5;
 
 /// Terms, indices and rounds beyond this are forged or damaged; below it, sums do not overflow.
 const NUMBER_MAX: u64 = u64::MAX / 4;
@@ -94,8 +101,6 @@ pub fn encode_append<'a>(
     entries: impl Iterator<Item = &'a [u8]> + Clone,
     out: &mut Vec<u8>,
 ) {
-    const APPEND_FIELD: u32 = 1;
-    const ENTRIES_FIELD: u32 = 5;
     let head = peer::Append {
         term: term.0,
         prev_term: prev.term.0,
@@ -124,6 +129,17 @@ pub fn encode_append<'a>(
 /// # Errors
 /// When it is no message, or its entries are not consecutive, not in order of term or too many.
 pub fn decode_message(body: Bytes) -> Result<Message, DecodeError> {
+    // Before they are decoded: an empty entry takes 2 bytes here and 32 in memory.
+    let mut entries = 0;
+    each_value(&body, APPEND_FIELD, |append| {
+        each_value(append, ENTRIES_FIELD, |_| {
+            entries += 1;
+            Ok(())
+        })
+    })?;
+    if entries > APPEND_MAX_ENTRIES {
+        return Err(DecodeError::Shape("an append with too many entries"));
+    }
     let absent = DecodeError::Shape("a message without a known kind");
     Ok(match PeerMessage::decode(body)?.kind.ok_or(absent)? {
         Kind::Append(append) => Message::Append(decode_append(append)?),
@@ -179,10 +195,30 @@ pub fn decode_message(body: Bytes) -> Result<Message, DecodeError> {
     })
 }
 
-fn decode_append(append: peer::Append) -> Result<Append, DecodeError> {
-    if append.entries.len() as u64 > APPEND_MAX_ENTRIES {
-        return Err(DecodeError::Shape("an append with too many entries"));
+/// Hands on each value of a field with length, in place.
+fn each_value(
+    mut message: &[u8],
+    wanted: u32,
+    mut take: impl FnMut(&[u8]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    while !message.is_empty() {
+        let (field, wire) = decode_key(&mut message)?;
+        if field != wanted || wire != WireType::LengthDelimited {
+            skip_field(wire, field, &mut message, DecodeContext::default())?;
+            continue;
+        }
+        let bytes = decode_varint(&mut message)?;
+        let end = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let Some((value, rest)) = message.split_at_checked(end) else {
+            return Err(DecodeError::Shape("a field that ends after its message"));
+        };
+        take(value)?;
+        message = rest;
     }
+    Ok(())
+}
+
+fn decode_append(append: peer::Append) -> Result<Append, DecodeError> {
     let term = Term(bounded(append.term)?);
     let prev = pos(append.prev_term, append.prev_index)?;
     let mut last = prev;
@@ -342,6 +378,24 @@ mod tests {
             body[at] = with;
             let _ = decode_message(body.into());
         }
+    }
+
+    #[test]
+    fn too_many_entries_are_refused_before_one_is_decoded() {
+        let no_entry = [0xff_u8];
+        let entries = APPEND_MAX_ENTRIES as usize + 1;
+        let mut frame = Vec::new();
+        encode_append(
+            Term(1),
+            LogPos::ZERO,
+            Index(0),
+            std::iter::repeat_n(&no_entry[..], entries),
+            &mut frame,
+        );
+        // What follows is no protobuf, and is not reached either.
+        let body = Bytes::from(frame.split_off(FRAME_HEADER_BYTES));
+        let refused = Err(DecodeError::Shape("an append with too many entries"));
+        assert_eq!(decode_message(body), refused);
     }
 
     #[test]
