@@ -87,34 +87,49 @@ pub(super) fn encode(
     encode_frame(out, |out| hello.encode_raw(out));
 }
 
-/// Reads a hello.
+/// Reads a hello, or of one in another version the version: its other fields may mean something
+/// else.
 ///
 /// # Errors
 /// When it is none: a stranger, who gets no answer.
-pub(super) fn decode(body: Bytes) -> Result<Hello, DecodeError> {
+pub(super) fn decode(body: Bytes) -> Result<Result<Hello, u32>, DecodeError> {
     let hello = peer::Hello::decode(body)?;
     if hello.magic != MAGIC {
         return Err(DecodeError::Shape("not a hello of raftkv"));
     }
-    if hello.protocol_version > PROTOCOL_VERSION {
-        return Err(DecodeError::Shape(
-            "a newer protocol version; update this node",
-        ));
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Ok(Err(hello.protocol_version));
     }
     let mut pins = BTreeMap::new();
     for pin in &hello.pins {
         pins.insert(NodeId(pin.node_id), sixteen(&pin.incarnation)?);
     }
-    Ok(Hello {
+    Ok(Ok(Hello {
         node_id: NodeId(hello.node_id),
         incarnation: sixteen(&hello.incarnation)?,
-        client_address: hello.client_address,
+        client_address: one_line(&hello.client_address),
         heartbeat_ms: hello.heartbeat_ms,
         election_timeout_ms: hello.election_timeout_ms,
         pins,
-        refused: hello.refusal.map(|refusal| refusal.reason),
+        refused: hello.refusal.map(|refusal| one_line(&refusal.reason)),
         cluster_id: sixteen(&hello.cluster_id)?,
-    })
+    }))
+}
+
+/// What others say ends up in our log and in our answers to clients.
+fn one_line(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// The answer to a hello in another version of the protocol.
+pub(super) fn other_version(version: u32) -> Refusal {
+    Refusal {
+        code: Code::ProtocolVersion,
+        reason: format!(
+            "a peer speaks protocol version {version}, this node {PROTOCOL_VERSION}; run the same \
+             program on every node"
+        ),
+    }
 }
 
 fn sixteen(bytes: &Bytes) -> Result<[u8; 16], DecodeError> {
@@ -210,7 +225,8 @@ mod tests {
         encode(me, pins, None, &mut frame);
         let mut decoder = FrameDecoder::new(HELLO_MAX_BYTES);
         decoder.receive(&frame);
-        decode(decoder.next_frame().expect("sound").expect("whole")).expect("a hello")
+        let body = decoder.next_frame().expect("sound").expect("whole");
+        decode(body).expect("a hello").expect("of this version")
     }
 
     fn refusal(hello: &Hello, pins: &BTreeMap<NodeId, Incarnation>) -> Code {
@@ -290,6 +306,24 @@ mod tests {
         encode(&me, &pins, Some(refusal), &mut frame);
         let bytes = frame.len();
         assert!(bytes <= HELLO_MAX_BYTES as usize, "{bytes} bytes");
+    }
+
+    #[test]
+    fn of_another_version_only_the_version_is_read() {
+        let hello = peer::Hello {
+            magic: MAGIC.to_owned(),
+            protocol_version: PROTOCOL_VERSION + 1,
+            ..Default::default()
+        };
+        let decoded = decode(hello.encode_to_vec().into()).expect("a hello");
+        assert_eq!(decoded.expect_err("another version"), PROTOCOL_VERSION + 1);
+    }
+
+    #[test]
+    fn a_peer_cannot_break_a_line_of_our_log() {
+        let mut me = introduction(1, 2);
+        me.client_address = "host\n\x1b[2J:1".to_owned();
+        assert_eq!(said(&me, &BTreeMap::new()).client_address, "host[2J:1");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) struct Inbound {
 pub(super) enum Received {
     /// The first frame: decide, and call [`Inbound::accept`] or drop it.
     Hello(Box<Hello>),
+    /// The hello of a node that speaks another version of the protocol: say so, and drop it.
+    OtherVersion(u32),
     /// A message of a member.
     Message(NodeId, Message),
 }
@@ -86,7 +88,10 @@ impl Inbound {
         };
         self.frame_since_ms = None;
         Ok(Some(match self.from {
-            None => Received::Hello(Box::new(hello::decode(body)?)),
+            None => match hello::decode(body)? {
+                Ok(hello) => Received::Hello(Box::new(hello)),
+                Err(version) => Received::OtherVersion(version),
+            },
             Some(from) => Received::Message(from, decode_message(body)?),
         }))
     }

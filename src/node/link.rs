@@ -33,6 +33,10 @@ pub(super) struct Link {
     /// Of the first frame.
     written_bytes: usize,
     retry_ms: u64,
+    /// How often it was tried since the start.
+    attempts: usize,
+    /// Why the last attempt failed, until it was told.
+    failure: Option<String>,
 }
 
 enum State {
@@ -75,20 +79,23 @@ impl Link {
             queued_bytes: 0,
             written_bytes: 0,
             retry_ms: RETRY_MIN_MS,
+            attempts: 0,
+            failure: None,
         }
     }
 
-    /// The `host:port` to look up, if it is time to try again.
-    pub(super) fn due(&mut self, now_ms: u64) -> Option<&str> {
+    /// The `host:port` to look up, if it is time to try again, and how often it was tried before.
+    pub(super) fn due(&mut self, now_ms: u64) -> Option<(&str, usize)> {
         match self.state {
             State::Idle { until_ms } if now_ms >= until_ms => {
                 self.state = State::Resolving;
-                Some(&self.name)
+                self.attempts += 1;
+                Some((&self.name, self.attempts - 1))
             }
             State::Connecting { until_ms, .. } | State::Greeting { until_ms, .. }
                 if now_ms >= until_ms =>
             {
-                self.fail(now_ms);
+                self.fail(now_ms, "no answer in time");
                 None
             }
             _ => None,
@@ -118,7 +125,7 @@ impl Link {
             State::Connecting { stream, .. } => match connected(stream) {
                 Ok(true) => LinkEvent::Connected,
                 Ok(false) => LinkEvent::Nothing,
-                Err(_) => self.failed(now_ms),
+                Err(error) => self.failed(now_ms, &error.to_string()),
             },
             State::Greeting {
                 stream, decoder, ..
@@ -128,9 +135,13 @@ impl Link {
                     .next_frame()
                     .and_then(|frame| frame.map(hello::decode).transpose());
                 match hello {
-                    Ok(Some(hello)) => LinkEvent::Answered(Box::new(hello)),
+                    Ok(Some(Ok(hello))) => LinkEvent::Answered(Box::new(hello)),
+                    Ok(Some(Err(version))) => {
+                        self.failed(now_ms, &hello::other_version(version).reason)
+                    }
                     Ok(None) if end != ReadEnd::Closed => self.flushed(now_ms),
-                    _ => self.failed(now_ms),
+                    Ok(None) => self.failed(now_ms, "it closed the connection"),
+                    Err(error) => self.failed(now_ms, &error.to_string()),
                 }
             }
             State::Ready { stream } => {
@@ -138,11 +149,16 @@ impl Link {
                 let mut said = false;
                 let end = socket::read(stream, buffer, |_| said = true);
                 match said || end == ReadEnd::Closed {
-                    true => self.failed(now_ms),
+                    true => self.failed(now_ms, "it closed the connection"),
                     false => self.flushed(now_ms),
                 }
             }
         }
+    }
+
+    /// Why it failed since this was last asked.
+    pub(super) fn take_failure(&mut self) -> Option<String> {
+        self.failure.take()
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -171,12 +187,17 @@ impl Link {
         };
         self.state = State::Ready { stream };
         self.retry_ms = RETRY_MIN_MS;
+        self.failure = None;
     }
 
     /// Gives the connection up and tries again later.
-    pub(super) fn fail(&mut self, now_ms: u64) {
+    pub(super) fn fail(&mut self, now_ms: u64, why: &str) {
+        self.failure = Some(format!("{}: {why}", self.name));
+        // From half of it to all, so that members which lost each other do not dial in step; the
+        // moment of the failure is chance enough.
+        let spread_ms = now_ms.wrapping_mul(31) % (self.retry_ms / 2);
         self.state = State::Idle {
-            until_ms: now_ms + self.retry_ms,
+            until_ms: now_ms + self.retry_ms / 2 + spread_ms,
         };
         self.retry_ms = (self.retry_ms * 2).min(RETRY_MAX_MS);
         self.queue.clear();
@@ -204,8 +225,9 @@ impl Link {
             return;
         };
         while let Some(frame) = self.queue.front() {
-            let Ok(n) = socket::write(stream, &frame[self.written_bytes..]) else {
-                return self.fail(now_ms);
+            let n = match socket::write(stream, &frame[self.written_bytes..]) {
+                Ok(n) => n,
+                Err(error) => return self.fail(now_ms, &error.to_string()),
             };
             self.written_bytes += n;
             if self.written_bytes < frame.len() {
@@ -222,8 +244,8 @@ impl Link {
         LinkEvent::Nothing
     }
 
-    fn failed(&mut self, now_ms: u64) -> LinkEvent {
-        self.fail(now_ms);
+    fn failed(&mut self, now_ms: u64, why: &str) -> LinkEvent {
+        self.fail(now_ms, why);
         LinkEvent::Nothing
     }
 

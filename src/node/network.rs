@@ -34,6 +34,8 @@ pub(super) const NODE_ID_MAX: u64 = (1 << 32) - 3;
 
 /// Connections that have not said who they are.
 const STRANGERS_MAX: usize = 16;
+/// Connections accepted in one turn: strangers must not keep the loop from its members.
+const ACCEPTS_PER_TURN: usize = 64;
 /// The same refusal is logged once in this time.
 const LOG_EVERY_MS: u64 = 60_000;
 
@@ -46,6 +48,15 @@ pub(super) enum NetworkError {
     Pin(io::Error),
     /// Another data directory is known under our id.
     Replaced,
+}
+
+/// Whether connections may wait to be accepted, for which no further event comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accept {
+    Drained,
+    More,
+    /// The system had no descriptor to give: try again at the next tick.
+    Failed,
 }
 
 /// The connections of one node.
@@ -62,7 +73,9 @@ pub(super) struct Network {
     client_addresses: BTreeMap<NodeId, String>,
     greeted: BTreeSet<NodeId>,
     up: BTreeSet<NodeId>,
-    logged_ms: BTreeMap<(NodeId, &'static str), u64>,
+    /// By member, and all strangers together: who invents ids must fill neither memory nor disk.
+    logged_ms: BTreeMap<(Option<NodeId>, &'static str), u64>,
+    accept: Accept,
     buffer: Box<[u8; READ_BYTES]>,
 }
 
@@ -99,6 +112,7 @@ impl Network {
             greeted: BTreeSet::new(),
             up: BTreeSet::new(),
             logged_ms: BTreeMap::new(),
+            accept: Accept::Drained,
             buffer: Box::new([0; READ_BYTES]),
         })
     }
@@ -112,7 +126,8 @@ impl Network {
         timeout: Duration,
         now_ms: impl Fn() -> u64,
     ) -> Result<(), NetworkError> {
-        let more = self.inbound.values().any(|inbound| inbound.readable);
+        let more =
+            self.accept == Accept::More || self.inbound.values().any(|inbound| inbound.readable);
         let timeout = if more { Duration::ZERO } else { timeout };
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -125,7 +140,7 @@ impl Network {
         for token in tokens {
             match token {
                 WAKER => {}
-                LISTENER => self.accept(now_ms),
+                LISTENER => self.accept = Accept::More,
                 Token(id) if id >= FIRST_INBOUND => {
                     if let Some(inbound) = self.inbound.get_mut(&id) {
                         inbound.readable = true;
@@ -133,6 +148,9 @@ impl Network {
                 }
                 Token(id) => self.link_ready(NodeId(id as u64), now_ms)?,
             }
+        }
+        if self.accept == Accept::More {
+            self.accept = self.accept(now_ms);
         }
         self.connect_resolved(now_ms);
         Ok(())
@@ -173,22 +191,22 @@ impl Network {
             match inbound.next(now_ms) {
                 Ok(None) => return Ok(true),
                 Ok(Some(Received::Message(from, message))) => take(from, message),
+                Ok(Some(Received::OtherVersion(version))) => {
+                    let refusal = hello::other_version(version);
+                    self.complain(None, "version", &refusal.reason, now_ms);
+                    self.reply(inbound, Some(refusal));
+                    return Ok(false);
+                }
                 Ok(Some(Received::Hello(hello))) => {
                     if !self.welcome(inbound, &hello, now_ms)? {
                         return Ok(false);
                     }
                 }
                 Err(error) => {
-                    let from = inbound
-                        .from()
-                        .map_or("a stranger".to_owned(), |id| format!("node {id}"));
-                    let node = inbound.from().unwrap_or(self.me.node_id);
-                    self.complain(
-                        node,
-                        "broken",
-                        &format!("closed a connection of {from}: {error}"),
-                        now_ms,
-                    );
+                    let from = inbound.from();
+                    let name = from.map_or("a stranger".to_owned(), |id| format!("node {id}"));
+                    let text = format!("closed a connection of {name}: {error}");
+                    self.complain(from, "broken", &text, now_ms);
                     return Ok(false);
                 }
             }
@@ -211,10 +229,19 @@ impl Network {
 
     /// Reconnects what is due and closes what is overdue.
     pub(super) fn tick(&mut self, now_ms: u64) {
+        if self.accept == Accept::Failed {
+            self.accept = Accept::More;
+        }
+        let mut failed = Vec::new();
         for (&node, link) in &mut self.links {
-            if let Some(name) = link.due(now_ms) {
-                self.resolver.ask(node, name);
+            if let Some((name, turn)) = link.due(now_ms) {
+                self.resolver.ask(node, name, turn);
             }
+            failed.extend(link.take_failure().map(|why| (node, why)));
+        }
+        for (node, why) in failed {
+            let text = format!("node {node} is not reached, still trying: {why}");
+            self.complain(Some(node), "unreachable", &text, now_ms);
         }
         self.inbound
             .retain(|_, inbound| !inbound.is_overdue(now_ms));
@@ -244,25 +271,41 @@ impl Network {
             .unwrap_or_default()
     }
 
-    fn accept(&mut self, now_ms: u64) {
-        while let Ok((mut stream, _)) = self.listener.accept() {
-            let strangers = self
-                .inbound
-                .values()
-                .filter(|inbound| inbound.from().is_none());
-            if strangers.count() >= STRANGERS_MAX {
-                continue;
+    fn accept(&mut self, now_ms: u64) -> Accept {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let accepted = self.listener.accept().and_then(|(mut stream, _)| {
+                socket::configure(&stream)?;
+                let token = Token(self.next_inbound);
+                let registry = self.poll.registry();
+                registry.register(&mut stream, token, Interest::READABLE)?;
+                Ok(stream)
+            });
+            match accepted {
+                Ok(stream) => {
+                    self.make_room();
+                    let inbound = Inbound::new(stream, now_ms);
+                    self.inbound.insert(self.next_inbound, inbound);
+                    self.next_inbound += 1;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accept::Drained,
+                Err(error) => {
+                    let text = format!("cannot accept a connection: {error}");
+                    self.complain(None, "accept", &text, now_ms);
+                    return Accept::Failed;
+                }
             }
-            let token = Token(self.next_inbound);
-            let registered = self
-                .poll
-                .registry()
-                .register(&mut stream, token, Interest::READABLE);
-            if socket::configure(&stream).is_ok() && registered.is_ok() {
-                self.inbound
-                    .insert(self.next_inbound, Inbound::new(stream, now_ms));
-                self.next_inbound += 1;
-            }
+        }
+        Accept::More
+    }
+
+    /// The oldest stranger goes: the newest may be a member, and a member says hello at once.
+    fn make_room(&mut self) {
+        let strangers = self.inbound.iter();
+        let mut strangers = strangers.filter(|(_, inbound)| inbound.from().is_none());
+        if let Some((&oldest, _)) = strangers.next()
+            && strangers.count() + 1 >= STRANGERS_MAX
+        {
+            self.inbound.remove(&oldest);
         }
     }
 
@@ -271,19 +314,11 @@ impl Network {
         for (node, address) in found {
             let link = self.links.get_mut(&node).expect("asked for a link");
             let connected = match address {
-                Ok(address) => link
-                    .connect(address, self.poll.registry(), now_ms)
-                    .map_err(|error| error.to_string()),
+                Ok(address) => link.connect(address, self.poll.registry(), now_ms),
                 Err(error) => Err(error),
             };
             if let Err(error) = connected {
-                link.fail(now_ms);
-                self.complain(
-                    node,
-                    "unreachable",
-                    &format!("cannot reach node {node}: {error}"),
-                    now_ms,
-                );
+                link.fail(now_ms, &error.to_string());
             }
         }
     }
@@ -301,7 +336,10 @@ impl Network {
             }
             LinkEvent::Answered(hello) => match self.judge(&hello, Some(node), now_ms)? {
                 Ok(()) => self.links.get_mut(&node).expect("just there").accept(),
-                Err(_) => self.links.get_mut(&node).expect("just there").fail(now_ms),
+                Err(refusal) => {
+                    let link = self.links.get_mut(&node).expect("just there");
+                    link.fail(now_ms, &refusal.reason);
+                }
             },
         }
         Ok(())
@@ -316,9 +354,7 @@ impl Network {
     ) -> Result<bool, NetworkError> {
         let verdict = self.judge(hello, None, now_ms)?;
         let accepted = verdict.is_ok();
-        let mut answer = Vec::new();
-        hello::encode(&self.me, self.data_dir.pins(), verdict.err(), &mut answer);
-        if !inbound.answer(&answer) || !accepted {
+        if !self.reply(inbound, verdict.err()) || !accepted {
             return Ok(false);
         }
         // The newest handshake wins: an older connection may be half open.
@@ -326,6 +362,13 @@ impl Network {
         self.inbound.retain(|_, other| other.from() != Some(from));
         inbound.accept(from);
         Ok(true)
+    }
+
+    /// Answers with our hello. Returns whether it could be said.
+    fn reply(&self, inbound: &mut Inbound, refusal: Option<Refusal>) -> bool {
+        let mut answer = Vec::new();
+        hello::encode(&self.me, self.data_dir.pins(), refusal, &mut answer);
+        inbound.answer(&answer)
     }
 
     /// Decides on a hello. Who is accepted is pinned first, durably: its votes and
@@ -341,12 +384,13 @@ impl Network {
             return Err(NetworkError::Replaced);
         }
         if let Err(refusal) = hello.check(&self.me, self.data_dir.pins(), expected) {
-            self.complain(node, refusal.code.as_str_name(), &refusal.reason, now_ms);
+            let member = self.links.contains_key(&node).then_some(node);
+            self.complain(member, refusal.code.as_str_name(), &refusal.reason, now_ms);
             return Ok(Err(refusal));
         }
         if let Some(reason) = &hello.refused {
             let text = format!("node {node} refuses this node: {reason}");
-            self.complain(node, "refuses us", &text, now_ms);
+            self.complain(Some(node), "refuses us", &text, now_ms);
             let code = Code::Unspecified;
             return Ok(Err(Refusal {
                 code,
@@ -373,12 +417,12 @@ impl Network {
         Ok(Ok(()))
     }
 
-    /// Logs what is wrong with a node, each kind of thing once in a while: a peer that retries must
-    /// not fill the disk.
-    fn complain(&mut self, node: NodeId, kind: &'static str, text: &str, now_ms: u64) {
-        let last_ms = self.logged_ms.get(&(node, kind));
+    /// Logs what is wrong with a member, or with strangers, each kind of thing once in a while: a
+    /// peer that retries must not fill the disk.
+    fn complain(&mut self, about: Option<NodeId>, kind: &'static str, text: &str, now_ms: u64) {
+        let last_ms = self.logged_ms.get(&(about, kind));
         if last_ms.is_none_or(|last_ms| now_ms - last_ms >= LOG_EVERY_MS) {
-            self.logged_ms.insert((node, kind), now_ms);
+            self.logged_ms.insert((about, kind), now_ms);
             tracing::warn!("{text}");
         }
     }
