@@ -80,7 +80,7 @@ impl Target {
     }
 
     fn stop(self) {
-        self.node.shut_down();
+        self.node.stopper().stop();
         self.node.wait().expect("it was never harmed");
     }
 }
