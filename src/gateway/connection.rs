@@ -186,7 +186,7 @@ impl Connection {
             Answer::Get { value: Some(value) } => value.len(),
             _ => 0,
         };
-        if answer_bytes > 0 && shared.is_full(answer_bytes) {
+        if answer_bytes > 0 && shared.is_full(|| self.buffered_bytes(), answer_bytes) {
             return self.refuse(stream, service::busy());
         }
         let response = service::kv_response(*method, answer);
@@ -332,7 +332,7 @@ impl Connection {
     }
 
     fn request_data(&mut self, stream: StreamId, data: Bytes, shared: &Shared) {
-        let full = shared.is_full(data.len());
+        let full = shared.is_full(|| self.buffered_bytes(), data.len());
         let Some(call) = self.calls.get_mut(&stream) else {
             return;
         };

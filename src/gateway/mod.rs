@@ -34,9 +34,11 @@ use crate::{
 /// none is idle a new one is closed.
 pub const CONNECTIONS_MAX: usize = 2_048;
 
-/// Requests, answers and parts of them that wait in the gateway, in bytes. Beyond it new requests
-/// and large answers are refused with RESOURCE_EXHAUSTED.
-pub const BUFFERED_MAX_BYTES: usize = 64 << 20;
+/// Requests, answers and parts of them that wait in the gateway, in bytes. Beyond it, what would
+/// take a connection over its equal share is refused with RESOURCE_EXHAUSTED: one client that does
+/// not read does not keep the others from working. Since all may still use their shares, twice
+/// this is never passed.
+pub const BUFFERED_MAX_BYTES: usize = 32 << 20;
 
 /// The node, as the gateway sees it.
 pub trait Backend: Send + 'static {
@@ -139,6 +141,8 @@ struct Shared {
     node: Box<dyn Backend>,
     /// Bytes that waited at the end of the last turn, in all connections and at the node.
     buffered_bytes: usize,
+    /// How many connections share the room.
+    connections: usize,
 }
 
 impl Shared {
@@ -146,8 +150,9 @@ impl Shared {
         self.node.leader_known()
     }
 
-    /// Whether there is no room for so many bytes more.
-    fn is_full(&self, bytes: usize) -> bool {
-        self.buffered_bytes + bytes > BUFFERED_MAX_BYTES
+    /// Whether there is no room for so many `more` bytes of a connection that has `own` already.
+    fn is_full(&self, own_bytes: impl FnOnce() -> usize, more_bytes: usize) -> bool {
+        self.buffered_bytes + more_bytes > BUFFERED_MAX_BYTES
+            && own_bytes() + more_bytes > BUFFERED_MAX_BYTES / self.connections.max(1)
     }
 }

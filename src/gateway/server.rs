@@ -111,6 +111,7 @@ impl Server {
                 reflection: Reflection::new(proto::DESCRIPTORS),
                 node: Box::new(node),
                 buffered_bytes: 0,
+                connections: 0,
             },
             answers,
             stopping,
@@ -247,6 +248,7 @@ impl Server {
             timer_ms: None,
         };
         self.connections.insert(number, slot);
+        self.shared.connections = self.connections.len();
         self.due.insert(number);
     }
 
@@ -401,6 +403,7 @@ impl Server {
             return;
         };
         self.shared.buffered_bytes -= slot.buffered_bytes;
+        self.shared.connections = self.connections.len();
         if let Some(at_ms) = slot.timer_ms {
             self.timers.remove(&(at_ms, number));
         }

@@ -5,6 +5,7 @@ mod cli;
 mod client;
 mod health;
 mod kv;
+mod limits;
 mod node;
 mod reflection;
 mod refusals;

@@ -97,6 +97,17 @@ impl Wire {
         }
     }
 
+    /// Waits for the end of any stream.
+    pub fn any_reply(&mut self) -> Reply {
+        loop {
+            if let Some(reply) = self.replies.values().find(|reply| reply.ended) {
+                return reply.clone();
+            }
+            assert!(!self.closed, "closed before any answer");
+            self.exchange();
+        }
+    }
+
     /// Waits until the gateway has closed the connection.
     pub fn wait_closed(&mut self) {
         while !self.closed {
