@@ -54,6 +54,8 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         .with_writer(io::stderr)
         .with_max_level(serve.log_level.filter())
         .with_target(false)
+        // A log that cannot be written would be told on stderr, which is the log: a panic.
+        .log_internal_errors(false)
         .init();
     for name in flags::unknown_variables() {
         tracing::warn!("{name} is no variable of raftkv, ignored; raftkv --help lists them");
@@ -68,7 +70,18 @@ fn serve(serve: Serve) -> Result<(), Failure> {
             error,
         })
     })?;
-    let node = Node::start(serve.config).map_err(failure)?;
+    let config = serve.config;
+    let banner = format!(
+        "node {} accepts peers at {} and clients at {}, told to use {}; data in {}; a write is \
+         acknowledged once a majority has synced it",
+        config.node_id,
+        config.raft_listen,
+        serve.kv_listen,
+        config.client_address,
+        config.data_dir.display()
+    );
+    let node = Node::start(config).map_err(failure)?;
+    tracing::info!("{banner}");
     let gateway = Gateway::start(clients, |answers, wake| node.handle(answers, wake))
         .map_err(system("starting the gateway"))?;
     let stopper = node.stopper();
