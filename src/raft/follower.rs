@@ -126,7 +126,7 @@ fn malformed(append: &Append) -> Option<&'static str> {
     let mut last = append.prev;
     for entry in &append.entries {
         let LogPos { term, index } = entry.pos;
-        if index.before() != last.index {
+        if last.index.0.checked_add(1) != Some(index.0) {
             return Some("entries are not consecutive");
         }
         if term < last.term || term > append.term {

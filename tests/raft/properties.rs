@@ -2,12 +2,7 @@
 //! keep any part of what was not durable. Everything that [`crate::checker`] knows is asserted
 //! after every step, and what fails shrinks to a script.
 
-use std::{
-    cell::Cell,
-    collections::BTreeSet,
-    panic::{self, AssertUnwindSafe, catch_unwind},
-    sync::Once,
-};
+use std::collections::BTreeSet;
 
 use proptest::{
     collection::vec,
@@ -213,10 +208,8 @@ impl Run {
 
     /// Runs `body`; a panic becomes a failure that tells the script.
     fn tell(mut self, body: impl FnOnce(&mut Run)) -> Result<(), TestCaseError> {
-        let caught = quietly(|| catch_unwind(AssertUnwindSafe(|| body(&mut self))));
-        caught.map_err(|panic| {
+        crate::caught(|| body(&mut self)).map_err(|text| {
             let lines: Vec<String> = self.script.iter().map(Command::to_string).collect();
-            let text = crate::panic_text(&*panic);
             TestCaseError::fail(format!(
                 "{text}\nas a script:\n\n{}\n---\n",
                 lines.join("\n")
@@ -225,30 +218,9 @@ impl Run {
     }
 }
 
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Lets panics of this thread go unprinted: shrinking makes thousands, and the last is told.
-fn quietly<T>(body: impl FnOnce() -> T) -> T {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let loud = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                loud(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    let result = body();
-    QUIET.set(false);
-    result
-}
-
 /// So many cases, or `PROPTEST_CASES`. What fails is told as a script, which is worth more than
 /// a seed file.
-fn config(cases: u32) -> ProptestConfig {
+pub fn config(cases: u32) -> ProptestConfig {
     let mut config = match std::env::var_os("PROPTEST_CASES") {
         Some(_) => ProptestConfig::default(),
         None => ProptestConfig::with_cases(cases),

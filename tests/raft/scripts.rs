@@ -5,7 +5,6 @@ use std::{
     collections::BTreeSet,
     error::Error,
     fs,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -90,12 +89,11 @@ impl Script {
     fn run(&self) -> Result<(String, BTreeSet<String>), String> {
         let cluster = Cluster::new(Setup::default());
         let mut runner = Runner { cluster };
-        let run = AssertUnwindSafe(|| goldenscript::generate(&mut runner, &self.text));
-        match catch_unwind(run) {
-            Ok(Ok(output)) => Ok((output, runner.cluster.fired)),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(panic) => Err(crate::panic_text(&*panic)),
-        }
+        let output = crate::caught(|| goldenscript::generate(&mut runner, &self.text))?;
+        Ok((
+            output.map_err(|error| error.to_string())?,
+            runner.cluster.fired,
+        ))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -198,4 +196,9 @@ fn every_note_is_shown_by_a_script() {
         unknown.is_empty(),
         "scripts cover notes that do not exist: {unknown:?}"
     );
+}
+
+/// The scripts' paths below `tests/scripts`.
+pub fn names() -> Vec<String> {
+    scripts().into_iter().map(|script| script.name).collect()
 }

@@ -1,0 +1,177 @@
+//! Messages that no correct member sends: well formed, because the codec lets nothing else in,
+//! and otherwise arbitrary. They may break agreement, as any liar among the members can (§2:
+//! Raft does not tolerate Byzantine faults), but not the node: it does not panic, and its own
+//! term, commit and applied index never fall.
+
+use bytes::Bytes;
+use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
+use raftkv::raft::{
+    Append, AppendOutcome, Config, Effect, Effects, Entry, EntryKind, Index, Input, LogPos,
+    Message, NodeId, Note, Options, Raft, Round, Saved, Seq, Term, Token, VoteKind, invariants,
+};
+
+use crate::properties::config;
+
+/// Mostly small, so that it often meets what is there; sometimes as large as can be.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![20 => 0..6u64, 1 => Just(1 << 33), 1 => Just(u64::MAX), 1 => any::<u64>()]
+}
+
+fn pos() -> impl Strategy<Value = LogPos> {
+    (number(), number()).prop_map(|(term, index)| LogPos::new(Term(term), Index(index)))
+}
+
+fn kind() -> impl Strategy<Value = VoteKind> {
+    prop_oneof![
+        Just(VoteKind::PreVote),
+        Just(VoteKind::Election),
+        Just(VoteKind::Transfer)
+    ]
+}
+
+/// Entries that follow `prev` as they should, or any at all.
+fn entries(prev: LogPos) -> impl Strategy<Value = Vec<Entry>> {
+    let entry = |pos| Entry {
+        pos,
+        kind: EntryKind::COMMAND,
+        data: Bytes::new(),
+    };
+    let consecutive = vec(0..2u64, 0..4).prop_map(move |rises| {
+        let mut last = prev;
+        let next = rises.into_iter().map(|rise| {
+            let term = Term(last.term.0.saturating_add(rise));
+            last = LogPos::new(term, Index(last.index.0.saturating_add(1)));
+            entry(last)
+        });
+        next.collect()
+    });
+    prop_oneof![3 => consecutive, 1 => vec(pos().prop_map(entry), 0..4)]
+}
+
+fn append() -> impl Strategy<Value = Message> {
+    let prev = prop_oneof![1 => Just(LogPos::ZERO), 2 => pos()];
+    let append = prev.prop_flat_map(|prev| (number(), Just(prev), number(), entries(prev)));
+    append.prop_map(|(term, prev, commit, entries)| {
+        let (term, commit) = (Term(term), Index(commit));
+        Message::Append(Append {
+            term,
+            prev,
+            commit,
+            entries,
+        })
+    })
+}
+
+fn outcome() -> impl Strategy<Value = AppendOutcome> {
+    prop_oneof![
+        number().prop_map(|index| AppendOutcome::Match(Index(index))),
+        (number(), pos()).prop_map(|(rejected, hint)| AppendOutcome::Conflict {
+            rejected: Index(rejected),
+            hint,
+        }),
+        Just(AppendOutcome::StaleTerm),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let term = || number().prop_map(Term);
+    prop_oneof![
+        3 => append(),
+        2 => (term(), outcome())
+            .prop_map(|(term, outcome)| Message::AppendReply { term, outcome }),
+        2 => (term(), number(), number()).prop_map(|(term, commit, round)| Message::Heartbeat {
+            term,
+            commit: Index(commit),
+            round: Round(round),
+        }),
+        1 => (term(), number())
+            .prop_map(|(term, round)| Message::HeartbeatReply { term, round: Round(round) }),
+        2 => (term(), pos(), kind())
+            .prop_map(|(term, last, kind)| Message::VoteRequest { term, last, kind }),
+        3 => (term(), any::<bool>(), any::<bool>())
+            .prop_map(|(term, granted, pre_vote)| Message::VoteReply { term, granted, pre_vote }),
+        1 => term().prop_map(|term| Message::TimeoutNow { term }),
+    ]
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let node = || (0..4u64).prop_map(NodeId);
+    let tokens = || vec(any::<u64>().prop_map(Token), 0..3);
+    prop_oneof![
+        12 => (node(), message()).prop_map(|(from, message)| Input::Receive { from, message }),
+        4 => Just(Input::Tick),
+        1 => tokens().prop_map(|tokens| Input::Propose {
+            commands: tokens.into_iter().map(|token| (token, Bytes::from("put k=1"))).collect(),
+        }),
+        1 => tokens().prop_map(|tokens| Input::Read { tokens }),
+        1 => proptest::option::of(node()).prop_map(|to| Input::Transfer { to }),
+        2 => Just(Input::Persisted { upto: Seq(u64::MAX) }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(config(2000))]
+
+    #[test]
+    fn no_message_breaks_the_node_or_turns_it_back(
+        seed in any::<u64>(), inputs in vec(input(), 1..80),
+    ) {
+        let mut options = Options::new(NodeId(0), Config::new((0..3).map(NodeId)), seed);
+        options.election_timeout_ticks = 3;
+        options.heartbeat_ticks = 1;
+        crate::caught(|| feed(options, inputs)).map_err(TestCaseError::fail)?;
+    }
+}
+
+fn feed(options: Options, inputs: Vec<Input>) {
+    let mut raft = Raft::restore(options, Saved::default());
+    let mut effects = Effects::default();
+    let mut written = Seq::NONE;
+    for input in inputs {
+        // Only what was asked for can have become durable.
+        let input = match input {
+            Input::Persisted { .. } => Input::Persisted { upto: written },
+            input => input,
+        };
+        let before = raft.status();
+        raft.step(input, &mut effects);
+        for effect in effects.drain() {
+            if let Effect::Write { seq, .. } = effect {
+                written = seq;
+            }
+        }
+        invariants::check(&raft);
+        invariants::check_step(&before, &raft.status());
+    }
+}
+
+#[test]
+fn an_entry_at_index_0_is_refused() {
+    let entry = |index| Entry {
+        pos: LogPos::new(Term::ZERO, Index(index)),
+        kind: EntryKind::COMMAND,
+        data: Bytes::new(),
+    };
+    let message = Message::Append(Append {
+        term: Term::ZERO,
+        prev: LogPos::ZERO,
+        commit: Index(2),
+        entries: vec![entry(0), entry(1)],
+    });
+    let options = Options::new(NodeId(0), Config::new((0..3).map(NodeId)), 1);
+    let mut raft = Raft::restore(options, Saved::default());
+    let mut effects = Effects::default();
+    let from = NodeId(1);
+    raft.step(Input::Receive { from, message }, &mut effects);
+    let impossible = |effect: Effect| {
+        matches!(
+            effect,
+            Effect::Note(Note::Impossible {
+                from: NodeId(1),
+                ..
+            })
+        )
+    };
+    assert!(effects.drain().any(impossible));
+    assert_eq!(raft.status().last, LogPos::ZERO);
+}
