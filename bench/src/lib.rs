@@ -4,7 +4,14 @@
 //! itself allows in the same run: [`raw`] is one synced append and one round trip, [`floor`] is
 //! the least that a replicated put can cost.
 
+pub mod caller;
+pub mod cluster;
 pub mod disk;
 pub mod floor;
+pub mod json;
 pub mod latency;
+pub mod load;
+pub mod machine;
 pub mod raw;
+pub mod report;
+pub mod rounds;

@@ -2,10 +2,30 @@
 
 use clap::Parser;
 use raftkv_bench::{
-    floor::{Floor, Path, Role},
-    raw,
+    cluster::Cluster,
+    floor::{Floor, Role},
+    machine::{Machine, processor_time},
+    report::Report,
+    rounds::{Bench, Figures, Workload},
 };
-use std::{env, error::Error, fs, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    env,
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+/// Odd, so that one of them is the median.
+const ROUNDS: u32 = 5;
+
+/// How often the leader is killed.
+const KILLS: usize = 20;
+
+/// Without a call for so long the nodes are idle, and are watched for so long again.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Measures three real nodes beside the floor that the machine sets.
 #[derive(Parser)]
@@ -16,9 +36,18 @@ struct Options {
     /// Seconds that each workload runs, over all rounds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Leave the killing of leaders out.
+    #[arg(long)]
+    skip_failover: bool,
+    /// Write the results to this file as JSON, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Where the files go while it runs: on the disk that is to be measured.
     #[arg(long, default_value = "target")]
     directory: PathBuf,
+    /// The node's program [default: the one beside this program].
+    #[arg(long, value_name = "PROGRAM")]
+    raftkv: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -37,30 +66,73 @@ fn main() -> ExitCode {
 }
 
 fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
-    let duration = Duration::try_from_secs_f64(options.seconds)?;
+    let slice = Duration::try_from_secs_f64(options.seconds)? / ROUNDS;
+    let this_program = env::current_exe()?;
+    let beside = this_program.with_file_name("raftkv");
+    let raftkv = options.raftkv.as_ref().unwrap_or(&beside);
     fs::create_dir_all(&options.directory)?;
     let directory = tempfile::tempdir_in(&options.directory)?;
-    let mut floor = Floor::start(&env::current_exe()?, &directory.path().join("floor"))?;
-    let rows = [
-        (
-            "synced append, 1 writer",
-            raw::synced_appends(directory.path(), 1, duration)?,
-        ),
-        (
-            "synced append, 3 writers",
-            raw::synced_appends(directory.path(), 3, duration)?,
-        ),
-        ("loopback round trip", raw::round_trips(duration)?),
-        ("floor", floor.put_for(Path::Direct, duration)?),
-        ("floor, gateway", floor.put_for(Path::Gateway, duration)?),
-    ];
-    for (name, latencies) in rows {
-        let rate = latencies.count() as f64 / duration.as_secs_f64();
-        println!(
-            "{name:26}{rate:9.0}/s  p50 {:8.1} us  p99 {:8.1} us",
-            latencies.percentile_us(50.0),
-            latencies.percentile_us(99.0)
-        );
+    let mut cluster = Cluster::start(raftkv, &directory.path().join("raftkv"))?;
+    let rows = measure_workloads(&this_program, &mut cluster, directory.path(), slice)?;
+    let idle_percent = measure_idle(&mut cluster)?;
+    let mut failovers = Vec::new();
+    if !options.skip_failover {
+        for kill in 1..=KILLS {
+            eprintln!("kill {kill} of {KILLS}");
+            failovers.push(cluster.fail_over()?);
+        }
+    }
+    let report = Report {
+        machine: Machine::this(directory.path()),
+        rows,
+        failovers,
+        idle_percent,
+    };
+    print!("{report}");
+    if let Some(path) = &options.json {
+        fs::write(path, format!("{}\n", report.json()))?;
     }
     Ok(())
+}
+
+fn measure_workloads(
+    this_program: &Path,
+    cluster: &mut Cluster,
+    directory: &Path,
+    slice: Duration,
+) -> io::Result<Vec<(Workload, Vec<Figures>)>> {
+    let mut floor = Floor::start(this_program, &directory.join("floor"))?;
+    let mut bench = Bench {
+        directory,
+        floor: &mut floor,
+        cluster,
+    };
+    let mut rows = Workload::ALL
+        .map(|workload| (workload, Vec::new()))
+        .to_vec();
+    for round in 1..=ROUNDS {
+        for (workload, rounds) in &mut rows {
+            eprintln!("round {round} of {ROUNDS}: {}", workload.name());
+            rounds.push(bench.run(*workload, slice)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// What each idle node uses, in percent of a core.
+fn measure_idle(cluster: &mut Cluster) -> io::Result<Vec<f64>> {
+    cluster.leader()?;
+    eprintln!("idle for {IDLE:?} and {IDLE:?} again");
+    thread::sleep(IDLE);
+    let processes = cluster.process_ids();
+    let times = |processes: &[u32]| -> io::Result<Vec<Duration>> {
+        processes.iter().map(|id| processor_time(*id)).collect()
+    };
+    let before = times(&processes)?;
+    thread::sleep(IDLE);
+    let used = times(&processes)?.into_iter().zip(before);
+    let used = used.map(|(after, before)| (after - before).as_secs_f64());
+    Ok(used
+        .map(|seconds| seconds / IDLE.as_secs_f64() * 100.0)
+        .collect())
 }

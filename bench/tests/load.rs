@@ -1,0 +1,118 @@
+//! The generator, against a gateway with a node that only counts behind it.
+
+use crossbeam_channel::Sender;
+use raftkv::{
+    gateway::{Backend, Gateway, Wake},
+    node::{Answer, Request, SubmitError},
+    raft::Token,
+    replica::Operation,
+};
+use raftkv_bench::{
+    caller::{self, Method, call_once},
+    load::{self, Load},
+};
+use std::{
+    io,
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+/// Answers at once, if at all, and stores nothing.
+struct Counter {
+    answers: Sender<(Token, Answer)>,
+    wake: Wake,
+    puts: Arc<AtomicU64>,
+    answer: Option<Answer>,
+}
+
+impl Backend for Counter {
+    fn submit(&self, request: Request) -> Result<(), SubmitError> {
+        if matches!(request.operation, Operation::Put { .. }) {
+            self.puts.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(answer) = self.answer.clone() {
+            // The gateway is gone at the end of a test only.
+            let _ = self.answers.send((request.token, answer));
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {
+        (self.wake)();
+    }
+
+    fn leader_known(&self) -> bool {
+        true
+    }
+}
+
+/// A gateway whose node gives this answer to everything, and the count of its puts.
+fn gateway(answer: Option<Answer>) -> (Gateway, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let puts = Arc::new(AtomicU64::new(0));
+    let counted = puts.clone();
+    let gateway = Gateway::start(listener, |answers, wake| Counter {
+        answers,
+        wake,
+        puts: counted,
+        answer,
+    });
+    (gateway.expect("it starts"), puts)
+}
+
+fn load(method: Method) -> Load {
+    Load {
+        method,
+        clients: 4,
+        duration: Duration::from_millis(50),
+    }
+}
+
+#[test]
+fn every_call_of_a_load_is_made_and_answered() {
+    let (gateway, puts) = gateway(Some(Answer::Put));
+    let served = load::run(&load(Method::Put), gateway.address()).expect("all are answered");
+    assert!(served.calls >= 4);
+    assert_eq!(served.calls, puts.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_load_of_gets_puts_nothing() {
+    let value = Some("value".into());
+    let (gateway, puts) = gateway(Some(Answer::Get { value }));
+    let served = load::run(&load(Method::Get), gateway.address()).expect("all are answered");
+    assert!(served.calls >= 4);
+    assert_eq!(puts.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_node_that_does_not_lead_ends_the_load() {
+    let leader_hint = "127.0.0.1:1".to_owned();
+    let (gateway, _) = gateway(Some(Answer::NotLeader {
+        leader_hint: leader_hint.clone(),
+    }));
+    let failed = load::run(&load(Method::Put), gateway.address()).expect_err("nothing is done");
+    assert_eq!(failed.to_string(), "the node does not lead");
+    let timeout = Duration::from_secs(10);
+    let answer = call_once(gateway.address(), Method::Get, "key", timeout).expect("an answer");
+    assert_eq!(answer, caller::Answer::NotLeader { leader_hint });
+}
+
+#[test]
+fn a_refusal_is_an_error_with_the_nodes_words() {
+    let (gateway, _) = gateway(Some(Answer::Busy { why: "busy" }));
+    let failed = load::run(&load(Method::Put), gateway.address()).expect_err("nothing is done");
+    assert!(failed.to_string().contains("UNAVAILABLE: busy"), "{failed}");
+}
+
+#[test]
+fn a_silent_node_is_not_waited_for_beyond_the_timeout() {
+    let (gateway, _) = gateway(None);
+    let timeout = Duration::from_millis(20);
+    let failed = call_once(gateway.address(), Method::Put, "key", timeout).expect_err("silence");
+    assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
+}
