@@ -27,7 +27,7 @@ pub mod storage;
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/proto.rs"));
-    pub use raftkv::*;
+    pub use self::raftkv::*;
 
     /// The encoded `FileDescriptorSet` of `proto/`, for server reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
