@@ -39,7 +39,8 @@ impl Options {
             heartbeat_ticks: 5,
             seed,
             append_max_bytes: 1 << 20,
-            in_flight_max: 128,
+            // With appends of 1 MiB they fit a peer's queue: what it drops has to be found again.
+            in_flight_max: 15,
             uncommitted_max_bytes: 64 << 20,
         }
     }
