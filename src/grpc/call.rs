@@ -1,6 +1,6 @@
 //! The headers around a call: request, response, trailers.
 
-use super::{Code, Status, decode_timeout, encode_timeout, percent};
+use super::{Code, Status, percent, timeout};
 use crate::h2::{ErrorCode, Header};
 use bytes::Bytes;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub fn parse_request(headers: &[Header]) -> Result<Call, Refusal> {
     }
     let timeout = match header(headers, "grpc-timeout") {
         None => None,
-        Some(value) => Some(decode_timeout(value).ok_or_else(|| {
+        Some(value) => Some(timeout::decode(value).ok_or_else(|| {
             let text = format!(
                 "malformed grpc-timeout {:?}",
                 String::from_utf8_lossy(value)
@@ -89,7 +89,7 @@ pub fn request_headers(
         Header::from_static("content-type", "application/grpc"),
         Header::from_static("user-agent", concat!("raftkv/", env!("CARGO_PKG_VERSION"))),
     ];
-    headers.extend(timeout.map(|left| Header::new("grpc-timeout", encode_timeout(left))));
+    headers.extend(timeout.map(|left| Header::new("grpc-timeout", timeout::encode(left))));
     headers
 }
 

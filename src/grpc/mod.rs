@@ -13,4 +13,3 @@ pub use call::{
 };
 pub use message::{Deframer, MESSAGE_MAX_BYTES, encode, frame};
 pub use status::{Code, Status};
-pub use timeout::{decode_timeout, encode_timeout};

@@ -65,7 +65,7 @@ impl Code {
 
     /// The code of a number. Numbers that gRPC does not define become [`Code::Unknown`], as its
     /// document asks of clients.
-    pub fn from_number(number: u64) -> Code {
+    pub(super) fn from_number(number: u64) -> Code {
         let known = usize::try_from(number)
             .ok()
             .and_then(|at| Code::ALL.get(at));
@@ -73,7 +73,7 @@ impl Code {
     }
 
     /// The decimal number, as `grpc-status` carries it.
-    pub(crate) fn digits(self) -> &'static str {
+    pub(super) fn digits(self) -> &'static str {
         const DIGITS: [&str; 17] = [
             "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
             "16",

@@ -9,7 +9,7 @@ const DIGITS_MAX: usize = 8;
 ///
 /// # Errors
 /// `None` when it is not 1 to 8 digits and one of the units H, M, S, m, u, n.
-pub fn decode_timeout(value: &[u8]) -> Option<Duration> {
+pub(super) fn decode(value: &[u8]) -> Option<Duration> {
     let (&unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -30,7 +30,7 @@ pub fn decode_timeout(value: &[u8]) -> Option<Duration> {
 
 /// Writes a `grpc-timeout`: in the finest unit that has room, rounded up, so that the server never
 /// stops before the caller does; at most 99999999 hours.
-pub fn encode_timeout(timeout: Duration) -> String {
+pub(super) fn encode(timeout: Duration) -> String {
     const UNITS: [(u128, char); 6] = [
         (1, 'n'),
         (1_000, 'u'),
@@ -64,7 +64,7 @@ mod tests {
             ("99999999n", 99_999_999),
         ] {
             assert_eq!(
-                decode_timeout(text.as_bytes()),
+                decode(text.as_bytes()),
                 Some(Duration::from_nanos(nanos)),
                 "{text}"
             );
@@ -86,23 +86,23 @@ mod tests {
             " 1S",
             "1S ",
         ] {
-            assert_eq!(decode_timeout(text.as_bytes()), None, "{text:?}");
+            assert_eq!(decode(text.as_bytes()), None, "{text:?}");
         }
     }
 
     #[test]
     fn the_finest_unit_with_room_is_written() {
-        assert_eq!(encode_timeout(Duration::ZERO), "0n");
-        assert_eq!(encode_timeout(Duration::from_secs(5)), "5000000u");
-        assert_eq!(encode_timeout(Duration::from_secs(100)), "100000m");
-        assert_eq!(encode_timeout(Duration::MAX), "99999999H");
+        assert_eq!(encode(Duration::ZERO), "0n");
+        assert_eq!(encode(Duration::from_secs(5)), "5000000u");
+        assert_eq!(encode(Duration::from_secs(100)), "100000m");
+        assert_eq!(encode(Duration::MAX), "99999999H");
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read_back_and_never_shorter(nanos in any::<u64>()) {
             let timeout = Duration::from_nanos(nanos);
-            let read = decode_timeout(encode_timeout(timeout).as_bytes()).unwrap();
+            let read = decode(encode(timeout).as_bytes()).unwrap();
             prop_assert!(read >= timeout);
             prop_assert!(read - timeout <= timeout / 99_999);
         }

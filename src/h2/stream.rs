@@ -127,3 +127,19 @@ impl Streams {
         self.open.binary_search_by_key(&id, |stream| stream.id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_ends_of_the_last_streams_are_remembered() {
+        let mut streams = Streams::default();
+        for number in 0..1_000 {
+            streams.close(2 * number + 1, Closed::ByUs);
+        }
+        assert_eq!(streams.closed.len(), CLOSED_MAX);
+        assert_eq!(streams.how_closed(1_999), Some(Closed::ByUs));
+        assert_eq!(streams.how_closed(1), None);
+    }
+}

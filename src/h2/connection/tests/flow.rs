@@ -116,6 +116,18 @@ fn trailers_need_no_window_but_follow_the_data() {
 }
 
 #[test]
+fn an_answer_that_waits_outlives_the_end_of_its_request() {
+    let mut peer = Peer::client(Limits::default());
+    peer.setting(4, 0);
+    peer.open(1);
+    peer.answer(1, 8);
+    peer.data(1, b"", END);
+    assert_eq!(peer.frames(), ["SETTINGS ack", "HEADERS 1 :status=200"]);
+    peer.window(1, 8);
+    assert_eq!(peer.frames(), ["DATA 1 8 end"]);
+}
+
+#[test]
 fn an_empty_end_of_stream_needs_no_window() {
     let mut peer = Peer::client(Limits::default());
     peer.setting(4, 0);

@@ -139,6 +139,21 @@ fn a_completed_call_makes_up_for_a_provoked_reset() {
 }
 
 #[test]
+fn an_early_answer_completes_a_call_as_well() {
+    let mut peer = Peer::client(Limits {
+        provoked_resets_max: 2,
+        ..Limits::default()
+    });
+    for stream in (1..50).step_by(4) {
+        peer.request(stream);
+        peer.window(stream, 0);
+        peer.open(stream + 2);
+        peer.answer(stream + 2, 1);
+    }
+    assert_eq!(peer.error(), None);
+}
+
+#[test]
 fn our_reset_after_an_early_answer_is_not_held_against_the_peer() {
     let mut peer = Peer::client(Limits {
         provoked_resets_max: 2,
@@ -297,6 +312,9 @@ fn whole_frames_leave_no_deadline_behind() {
         ..Limits::default()
     });
     peer.request(1);
+    peer.bytes(&[0, 0, 8, frame::PING, 0, 0, 0, 0, 0, 1]);
+    peer.bytes(&[2, 3, 4, 5, 6, 7, 8]);
+    peer.frames();
     assert_eq!(peer.connection.deadline_ms(), None);
 }
 
@@ -337,11 +355,14 @@ fn an_idle_connection_is_closed_gracefully() {
     });
     peer.now_ms = 100;
     peer.request(1);
-    peer.now_ms = 200;
-    peer.send(frame::PING, 0, 0, b"12345678");
+    peer.events();
+    peer.tick(150);
     peer.answer(1, 1);
     peer.frames();
-    peer.events();
+    assert_eq!(peer.connection.deadline_ms(), Some(300_150));
+    peer.now_ms = 200;
+    peer.send(frame::PING, 0, 0, b"12345678");
+    peer.frames();
     assert_eq!(peer.connection.deadline_ms(), Some(300_200));
     peer.tick(300_200);
     assert_eq!(peer.frames(), ["GOAWAY 1 NO_ERROR"]);
@@ -387,6 +408,20 @@ fn a_stream_whose_window_stays_shut_is_reset() {
     assert_eq!(peer.frames(), ["RST_STREAM 1 CANCEL"]);
     assert_eq!(peer.events(), ["reset 1 CANCEL"]);
     assert_eq!(peer.connection.unsent_bytes(), 0);
+}
+
+#[test]
+fn a_stream_stalls_from_when_its_data_began_to_wait() {
+    let mut peer = Peer::client(Limits {
+        stall_ms: 30_000,
+        ..Limits::default()
+    });
+    peer.setting(4, 0);
+    peer.request(1);
+    peer.tick(20_000);
+    peer.answer(1, 100);
+    peer.frames();
+    assert_eq!(peer.connection.deadline_ms(), Some(50_000));
 }
 
 #[test]

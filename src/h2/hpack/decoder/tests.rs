@@ -250,6 +250,21 @@ fn a_list_over_the_limit_is_cut_but_the_table_still_follows() {
 }
 
 #[test]
+fn a_list_counts_32_bytes_per_field_and_may_reach_its_limit() {
+    let is_cut = |list_max_bytes| {
+        Decoder::new()
+            .decode(&[0x82], list_max_bytes)
+            .unwrap()
+            .too_large
+    };
+    let method_get_bytes = ":method".len() + "GET".len() + 32;
+    assert_eq!(
+        [method_get_bytes, method_get_bytes - 1].map(is_cut),
+        [false, true]
+    );
+}
+
+#[test]
 fn a_bomb_of_references_is_not_kept() {
     let mut decoder = Decoder::new();
     let mut block = hex("40 01 61 7f a1 1e");
