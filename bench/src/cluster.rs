@@ -1,10 +1,12 @@
 //! Three raftkv nodes as processes.
 
 use crate::caller::{Answer, Method, call_once};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use std::{
     fs::{self, File},
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -76,7 +78,8 @@ impl Cluster {
             .append(true)
             .open(self.log_path(id))?;
         let node = &mut self.nodes[id];
-        let process = Command::new(&self.executable)
+        let mut command = Command::new(&self.executable);
+        command
             .arg("--node-id")
             .arg(id.to_string())
             .arg("--peers")
@@ -89,9 +92,11 @@ impl Cluster {
             .arg(self.directory.join(format!("node-{id}")))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn();
-        let process = process.map_err(|error| {
+            .stderr(log);
+        // SAFETY: the closure makes one system call and takes no lock, which is allowed between
+        // fork and exec.
+        unsafe { command.pre_exec(end_with_parent) };
+        let process = command.spawn().map_err(|error| {
             let path = self.executable.display();
             io::Error::new(error.kind(), format!("cannot start {path}: {error}"))
         })?;
@@ -209,6 +214,13 @@ impl Drop for Cluster {
             end(process);
         }
     }
+}
+
+/// Has this process end when its parent does, also when that has no time to see to it: a node left
+/// behind would disturb the next run.
+fn end_with_parent() -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
 }
 
 fn end(mut process: Child) {
