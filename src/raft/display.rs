@@ -228,3 +228,43 @@ impl Display for Status {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{Index, LogPos, Term};
+    use bytes::Bytes;
+
+    fn shown(kind: u32, data: &[u8]) -> String {
+        let entry = Entry {
+            pos: LogPos::new(Term(2), Index(7)),
+            kind: EntryKind(kind),
+            data: Bytes::copy_from_slice(data),
+        };
+        entry.to_string()
+    }
+
+    #[test]
+    fn an_entry_shows_what_is_printable_and_short_and_else_its_size() {
+        assert_eq!(shown(0, b""), "7@2 no-op");
+        assert_eq!(shown(1, b"put a=1"), "7@2 put a=1");
+        assert_eq!(shown(1, b"put a=\n"), "7@2 <7 bytes>");
+        assert_eq!(shown(1, &[b'x'; 41]), "7@2 <41 bytes>");
+        assert_eq!(shown(9, &[0xff]), "7@2 kind=9 <1 bytes>");
+    }
+
+    #[test]
+    fn an_input_reads_as_one_line() {
+        let commands = vec![(Token(3), Bytes::new()), (Token(4), Bytes::new())];
+        assert_eq!(Input::Propose { commands }.to_string(), "propose t3 t4");
+        let message = Message::TimeoutNow { term: Term(2) };
+        let from = NodeId(1);
+        let receive = Input::Receive { from, message };
+        assert_eq!(receive.to_string(), "receive n1@2 TimeoutNow");
+        assert_eq!(
+            Input::Persisted { upto: Seq(5) }.to_string(),
+            "persisted #5"
+        );
+        assert_eq!(Input::Transfer { to: None }.to_string(), "transfer to none");
+    }
+}

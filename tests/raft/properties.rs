@@ -89,7 +89,7 @@ impl Event {
         let up = |n: u64| Some(node(n)).filter(|&id| cluster.status(id).is_some());
         // Mostly one that leads, or thinks so: others refuse.
         let served = |n: u64| match cluster.leaders().as_slice() {
-            leaders if n % 4 > 0 && !leaders.is_empty() => {
+            leaders if !n.is_multiple_of(4) && !leaders.is_empty() => {
                 Some(leaders[(n / 4) as usize % leaders.len()])
             }
             _ => up(n),

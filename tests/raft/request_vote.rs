@@ -153,6 +153,7 @@ fn ask(raft: &mut Raft, (term, kind, last_term, last_index): (u64, VoteKind, u64
         last,
         kind,
     };
+    let before = raft.status().hard;
     let effects = step(
         raft,
         Input::Receive {
@@ -161,9 +162,17 @@ fn ask(raft: &mut Raft, (term, kind, last_term, last_index): (u64, VoteKind, u64
         },
     );
     let written = effects.iter().find_map(|effect| match effect {
-        Effect::Write { seq, .. } => Some(*seq),
+        Effect::Write { seq, hard, .. } => Some((*seq, *hard)),
         _ => None,
     });
+    let now = raft.status().hard;
+    let changed = (now != before).then_some(Some(now));
+    assert_eq!(
+        written.map(|(_, hard)| hard),
+        changed,
+        "what changes is written"
+    );
+    let written = written.map(|(seq, _)| seq);
     let replies = effects.iter().filter_map(|effect| match effect {
         Effect::Send { to, message, after } => Some((to, message, after)),
         _ => None,
