@@ -30,7 +30,7 @@ fix: ## Rewrite what format and lints can mend
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
 golden: ## Rewrite the golden scripts' output, then show what changed
-	UPDATE_GOLDENFILES=1 $(CARGO) test --test raft_scripts
+	UPDATE_GOLDENFILES=1 $(CARGO) test --test raft scripts
 	git --no-pager diff --stat -- tests/scripts
 
 bench-cluster: build ## Measure three real nodes beside the floor that the machine sets

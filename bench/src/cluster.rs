@@ -123,6 +123,22 @@ impl Cluster {
         processes.map(Child::id).collect()
     }
 
+    /// How often any node has campaigned since the start, as their logs have it.
+    ///
+    /// # Errors
+    /// When a log cannot be read.
+    pub fn campaigns(&self) -> io::Result<usize> {
+        let mut count = 0;
+        for id in 0..NODES {
+            let log = fs::read_to_string(self.log_path(id))?;
+            count += log
+                .lines()
+                .filter(|line| line.contains(" Campaign "))
+                .count();
+        }
+        Ok(count)
+    }
+
     /// Kills the leader with SIGKILL and gives the time until a put is acknowledged again. Then
     /// starts the killed node and waits until it follows.
     ///

@@ -8,7 +8,6 @@ pub mod caller;
 pub mod cluster;
 pub mod disk;
 pub mod floor;
-pub mod json;
 pub mod latency;
 pub mod load;
 pub mod machine;

@@ -3,11 +3,11 @@
 use crate::{
     caller::Method,
     floor::{PUT_BYTES, Path},
-    json::Json,
     latency::median,
     machine::Machine,
     rounds::{Figures, Workload},
 };
+use serde_json::{Value, json};
 use std::{fmt, time::Duration};
 
 /// What the put latency of one client may be, as a multiple of the floor's in the same run.
@@ -25,8 +25,19 @@ pub struct Report {
     pub rows: Vec<(Workload, Vec<Figures>)>,
     /// From each kill of the leader to the next acknowledged put.
     pub failovers: Vec<Duration>,
-    /// What each idle node used, in percent of a core.
-    pub idle_percent: Vec<f64>,
+    /// What happened without a call.
+    pub idle: Idle,
+}
+
+/// What idle nodes do.
+#[derive(Debug)]
+pub struct Idle {
+    /// How long they were watched.
+    pub span: Duration,
+    /// What each used, in percent of a core.
+    pub percent: Vec<f64>,
+    /// How often one campaigned; a stable leader leaves nobody a reason to.
+    pub campaigns: usize,
 }
 
 /// The middle of some figures with the least and the greatest.
@@ -46,12 +57,8 @@ impl Spread {
         }
     }
 
-    fn json(self) -> Json {
-        Json::Object(vec![
-            ("min", self.least.into()),
-            ("median", self.middle.into()),
-            ("max", self.greatest.into()),
-        ])
+    fn json(self) -> Value {
+        json!({"min": self.least, "median": self.middle, "max": self.greatest})
     }
 }
 
@@ -83,29 +90,31 @@ impl Report {
     }
 
     /// The results for programs.
-    pub fn json(&self) -> Json {
+    pub fn json(&self) -> Value {
         let machine = &self.machine;
-        let machine = Json::Object(vec![
-            ("cores", (machine.cores as f64).into()),
-            ("processor", machine.processor.as_str().into()),
-            ("kernel", machine.kernel.as_str().into()),
-            ("file_system", machine.file_system.as_str().into()),
-        ]);
-        let rows = self.rows.iter();
-        let rows = rows.map(|(workload, rounds)| row_json(*workload, rounds));
-        let mut members = vec![
-            ("machine", machine),
-            ("commit", self.machine.commit.as_str().into()),
-            ("value_bytes", (PUT_BYTES as f64).into()),
-            ("rows", Json::List(rows.collect())),
-            ("put_p50_to_floor_p50", self.put_to_floor().json()),
-        ];
-        if !self.failovers.is_empty() {
-            members.push(("failover_ms", self.failover_ms().json()));
-        }
-        let idle = self.idle_percent.iter().map(|percent| (*percent).into());
-        members.push(("idle_percent_of_a_core", Json::List(idle.collect())));
-        Json::Object(members)
+        let rows = self
+            .rows
+            .iter()
+            .map(|(workload, rounds)| row_json(*workload, rounds));
+        let failover_ms = (!self.failovers.is_empty()).then(|| self.failover_ms().json());
+        json!({
+            "machine": {
+                "cores": machine.cores,
+                "processor": machine.processor,
+                "kernel": machine.kernel,
+                "file_system": machine.file_system,
+            },
+            "commit": machine.commit,
+            "value_bytes": PUT_BYTES,
+            "rows": rows.collect::<Vec<_>>(),
+            "put_p50_to_floor_p50": self.put_to_floor().json(),
+            "failover_ms": failover_ms,
+            "idle": {
+                "seconds": self.idle.span.as_secs_f64(),
+                "percent_of_a_core": self.idle.percent,
+                "campaigns": self.idle.campaigns,
+            },
+        })
     }
 }
 
@@ -120,24 +129,16 @@ fn middle_if_any(rounds: &[Figures], figure: impl Fn(&Figures) -> Option<f64>) -
     figures.map(median)
 }
 
-fn row_json(workload: Workload, rounds: &[Figures]) -> Json {
-    let mut members = vec![
-        ("name", workload.name().as_str().into()),
-        ("rounds", (rounds.len() as f64).into()),
-        (
-            "ops_per_second",
-            middle(rounds, |it| it.ops_per_second).into(),
-        ),
-        ("p50_us", middle(rounds, |it| it.p50_us).into()),
-        ("p99_us", middle(rounds, |it| it.p99_us).into()),
-    ];
-    if let Some(us) = middle_if_any(rounds, |it| it.servers_us_per_op) {
-        members.push(("servers_us_per_op", us.into()));
-    }
-    if let Some(us) = middle_if_any(rounds, |it| it.generator_us_per_op) {
-        members.push(("generator_us_per_op", us.into()));
-    }
-    Json::Object(members)
+fn row_json(workload: Workload, rounds: &[Figures]) -> Value {
+    json!({
+        "name": workload.name(),
+        "rounds": rounds.len(),
+        "ops_per_second": middle(rounds, |it| it.ops_per_second),
+        "p50_us": middle(rounds, |it| it.p50_us),
+        "p99_us": middle(rounds, |it| it.p99_us),
+        "servers_us_per_op": middle_if_any(rounds, |it| it.servers_us_per_op),
+        "generator_us_per_op": middle_if_any(rounds, |it| it.generator_us_per_op),
+    })
 }
 
 impl fmt::Display for Report {
@@ -213,17 +214,23 @@ impl Report {
                 times_ms.greatest
             )?;
         }
-        let idle: Vec<String> = self
-            .idle_percent
-            .iter()
-            .map(|p| format!("{p:.1}"))
-            .collect();
-        let busiest = self.idle_percent.iter().copied().fold(0.0, f64::max);
+        let Idle {
+            span,
+            percent,
+            campaigns,
+        } = &self.idle;
+        let idle: Vec<String> = percent.iter().map(|p| format!("{p:.1}")).collect();
+        let busiest = percent.iter().copied().fold(0.0, f64::max);
         writeln!(
             f,
             "idle nodes: {} % of a core; at most {IDLE_PERCENT_MAX} is wanted: {}",
             idle.join(", "),
             verdict(busiest <= IDLE_PERCENT_MAX)
+        )?;
+        writeln!(
+            f,
+            "idle leader: {campaigns} campaigns in {span:?}; none is wanted: {}",
+            verdict(*campaigns == 0)
         )
     }
 }

@@ -5,7 +5,7 @@ use raftkv_bench::{
     cluster::Cluster,
     floor::{Floor, Role},
     machine::{Machine, processor_time},
-    report::Report,
+    report::{Idle, Report},
     rounds::{Bench, Figures, Workload},
 };
 use std::{
@@ -24,8 +24,8 @@ const ROUNDS: u32 = 5;
 /// How often the leader is killed.
 const KILLS: usize = 20;
 
-/// Without a call for so long the nodes are idle, and are watched for so long again.
-const IDLE: Duration = Duration::from_secs(10);
+/// Without a call for so long the nodes are idle.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Measures three real nodes beside the floor that the machine sets.
 #[derive(Parser)]
@@ -36,6 +36,9 @@ struct Options {
     /// Seconds that each workload runs, over all rounds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Seconds that idle nodes are watched for: what they use, and whether anyone campaigns.
+    #[arg(long, default_value_t = 10.0)]
+    idle_seconds: f64,
     /// Leave the killing of leaders out.
     #[arg(long)]
     skip_failover: bool,
@@ -74,7 +77,10 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir_in(&options.directory)?;
     let mut cluster = Cluster::start(raftkv, &directory.path().join("raftkv"))?;
     let rows = measure_workloads(&this_program, &mut cluster, directory.path(), slice)?;
-    let idle_percent = measure_idle(&mut cluster)?;
+    let idle = measure_idle(
+        &mut cluster,
+        Duration::try_from_secs_f64(options.idle_seconds)?,
+    )?;
     let mut failovers = Vec::new();
     if !options.skip_failover {
         for kill in 1..=KILLS {
@@ -86,7 +92,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         machine: Machine::this(directory.path()),
         rows,
         failovers,
-        idle_percent,
+        idle,
     };
     print!("{report}");
     if let Some(path) = &options.json {
@@ -119,20 +125,25 @@ fn measure_workloads(
     Ok(rows)
 }
 
-/// What each idle node uses, in percent of a core.
-fn measure_idle(cluster: &mut Cluster) -> io::Result<Vec<f64>> {
+/// What idle nodes use, and whether their leader stays in office.
+fn measure_idle(cluster: &mut Cluster, span: Duration) -> io::Result<Idle> {
     cluster.leader()?;
-    eprintln!("idle for {IDLE:?} and {IDLE:?} again");
-    thread::sleep(IDLE);
+    eprintln!("idle for {SETTLE:?}, then watched for {span:?}");
+    thread::sleep(SETTLE);
     let processes = cluster.process_ids();
     let times = |processes: &[u32]| -> io::Result<Vec<Duration>> {
         processes.iter().map(|id| processor_time(*id)).collect()
     };
     let before = times(&processes)?;
-    thread::sleep(IDLE);
+    let campaigns_before = cluster.campaigns()?;
+    thread::sleep(span);
     let used = times(&processes)?.into_iter().zip(before);
     let used = used.map(|(after, before)| (after - before).as_secs_f64());
-    Ok(used
-        .map(|seconds| seconds / IDLE.as_secs_f64() * 100.0)
-        .collect())
+    Ok(Idle {
+        span,
+        percent: used
+            .map(|seconds| seconds / span.as_secs_f64() * 100.0)
+            .collect(),
+        campaigns: cluster.campaigns()? - campaigns_before,
+    })
 }
