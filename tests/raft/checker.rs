@@ -97,6 +97,7 @@ impl Checker {
     /// A node took a step. `logs` are all nodes' logs as they see them, `disks` what is durable.
     pub fn stepped(&mut self, before: &Status, after: &Status, disks: &[&Disk], live: &[Status]) {
         self.elected(before, after, disks);
+        matched(after, disks);
         self.commits(before, after, disks, live);
     }
 
@@ -244,6 +245,24 @@ pub fn only_appended(before: &Status, after: &Status, from: Option<Index>) {
         assert!(
             !led || first > last.index,
             "Leader Append-Only: n{id} rewrites {first}, had {last}"
+        );
+    }
+}
+
+/// Figure 2, `matchIndex`: what a leader takes for replicated is on the follower's disk, until a
+/// later leader takes it away.
+fn matched(leader: &Status, disks: &[&Disk]) {
+    let log = &disks[index_of(leader.id)].view;
+    for &(peer, index, _) in &leader.progress {
+        let Some(entry) = log.get(index) else {
+            continue;
+        };
+        let disk = &disks[index_of(peer)].durable;
+        let (id, pos) = (leader.id, entry.pos);
+        assert!(
+            disk.hard.term > leader.hard.term || disk.holds(pos),
+            "matchIndex: n{id} believes that n{peer} holds {pos}, its disk ends {}",
+            disk.last()
         );
     }
 }
