@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    ops::RangeInclusive,
 };
 
 use bytes::Bytes;
@@ -112,6 +111,14 @@ impl From<storage::Error> for Error {
     }
 }
 
+/// Calls without a write before the log marks its end: a mark is a sync, which must not stand in
+/// the way of puts that come one by one.
+const MARK_AFTER_CALLS: u32 = 5;
+
+/// Entries are applied so many at a time: after a restart the whole log is due at once, and a
+/// leader that falls silent over it is replaced.
+const APPLY_MAX_ENTRIES: u64 = 4096;
+
 /// One member: consensus, log and state machine.
 pub struct Replica<M: Media> {
     raft: Raft,
@@ -122,10 +129,13 @@ pub struct Replica<M: Media> {
     durable: Seq,
     /// The newest write at the last call of [`Replica::mark_if_idle`].
     seen: Seq,
+    idle_calls: u32,
     marked: Seq,
     /// Messages that wait for a write to be durable, in the order of those writes.
     held: VecDeque<(Seq, NodeId, Message)>,
     applied: Index,
+    /// How far to apply.
+    apply_upto: Index,
     /// Accepted commands, in log order.
     accepted: VecDeque<(LogPos, Token)>,
     /// What each unanswered read asks for.
@@ -146,9 +156,11 @@ impl<M: Media> Replica<M> {
             written: Seq::NONE,
             durable: Seq::NONE,
             seen: Seq::NONE,
+            idle_calls: 0,
             marked: Seq::NONE,
             held: VecDeque::new(),
             applied: Index::ZERO,
+            apply_upto: Index::ZERO,
             accepted: VecDeque::new(),
             reads: BTreeMap::new(),
             confirmed: VecDeque::new(),
@@ -224,18 +236,49 @@ impl<M: Media> Replica<M> {
         self.step(Input::Persisted { upto: self.durable }, out)
     }
 
-    /// To be called once a tick. When nothing was written since the last call, the log proves its
-    /// last batch durable, so that later damage to it is not taken for a torn tail (docs/wal.md).
+    /// To be called once a tick. When nothing was written for some calls, the log proves its last
+    /// batch durable, so that later damage to it is not taken for a torn tail (docs/wal.md).
     ///
     /// # Errors
     /// As [`Replica::step`].
     pub fn mark_if_idle(&mut self) -> Result<(), Error> {
         let idle = self.seen == self.written && !self.needs_sync();
         self.seen = self.written;
-        if idle && self.marked < self.written {
+        self.idle_calls = if idle { self.idle_calls + 1 } else { 0 };
+        if self.idle_calls >= MARK_AFTER_CALLS && self.marked < self.written {
             self.storage.mark()?;
             self.marked = self.written;
         }
+        Ok(())
+    }
+
+    /// Whether committed entries wait for [`Replica::apply_some`].
+    #[must_use]
+    pub fn has_more_to_apply(&self) -> bool {
+        self.applied < self.apply_upto
+    }
+
+    /// Applies some of the committed entries and answers what waited for them. A step does this
+    /// too; what it leaves is the driver's to go on with, between its other duties.
+    ///
+    /// # Errors
+    /// As [`Replica::step`].
+    pub fn apply_some(&mut self, out: &mut Outbox) -> Result<(), Error> {
+        let last = self.apply_upto.0.min(self.applied.0 + APPLY_MAX_ENTRIES);
+        while self.applied.0 < last {
+            let index = self.applied.next();
+            let term = self.raft.log().term(index).expect("committed entries stay");
+            let pos = LogPos::new(term, index);
+            let outcome = self.apply_one(pos)?;
+            self.applied = index;
+            if let Some(&(first, token)) = self.accepted.front()
+                && first == pos
+            {
+                self.accepted.pop_front();
+                out.replies.push((token, reply(outcome)));
+            }
+        }
+        self.serve(out);
         Ok(())
     }
 
@@ -277,7 +320,14 @@ impl<M: Media> Replica<M> {
                 out.frames
                     .push((to, self.append_frame(term, prev, last, commit)));
             }
-            Effect::Apply { range } => self.apply(range, out)?,
+            Effect::Apply { range } => {
+                assert!(
+                    *range.start() == self.apply_upto.next(),
+                    "gap before {range:?}"
+                );
+                self.apply_upto = *range.end();
+                self.apply_some(out)?;
+            }
             Effect::Accepted { first, tokens } => {
                 for (index, token) in (first.index.0..).zip(tokens) {
                     self.accepted
@@ -313,29 +363,6 @@ impl<M: Media> Replica<M> {
         let mut frame = Vec::new();
         codec::encode_append(term, prev, commit, entries, &mut frame);
         frame
-    }
-
-    fn apply(&mut self, range: RangeInclusive<Index>, out: &mut Outbox) -> Result<(), Error> {
-        for n in range.start().0..=range.end().0 {
-            let index = Index(n);
-            assert!(
-                index == self.applied.next(),
-                "applying {index} after {}",
-                self.applied
-            );
-            let term = self.raft.log().term(index).expect("committed entries stay");
-            let pos = LogPos::new(term, index);
-            let outcome = self.apply_one(pos)?;
-            self.applied = index;
-            if let Some(&(first, token)) = self.accepted.front()
-                && first == pos
-            {
-                self.accepted.pop_front();
-                out.replies.push((token, reply(outcome)));
-            }
-        }
-        self.serve(out);
-        Ok(())
     }
 
     fn apply_one(&mut self, pos: LogPos) -> Result<Option<Outcome>, Error> {

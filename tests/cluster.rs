@@ -236,6 +236,31 @@ mod clients {
     use super::*;
 
     #[test]
+    fn a_long_log_is_replayed_between_other_duties_and_reads_wait_for_it() {
+        const KEYS: usize = 10_000;
+        let (mut cluster, leader) = settled(1, 6);
+        for n in 0..KEYS {
+            cluster.submit(leader, put(&format!("k{n}"), &n.to_string()));
+        }
+        cluster.await_agreement();
+        cluster.kill(leader);
+        cluster.restart(leader);
+        let mut partly = false;
+        cluster.run_until("the log is committed again", |c| {
+            partly |= (1..KEYS).contains(&c.replica(leader).kv().len());
+            c.status(leader).commit.0 >= KEYS as u64
+        });
+        let newest = cluster.submit(leader, get(&format!("k{}", KEYS - 1)));
+        cluster.run_until("the read is served", |c| {
+            partly |= (1..KEYS).contains(&c.replica(leader).kv().len());
+            c.reply(newest).is_some()
+        });
+        assert!(partly, "it was replayed in one go");
+        let value = Some((KEYS - 1).to_string().into());
+        assert_eq!(cluster.reply(newest), Some(&Reply::Get { value }));
+    }
+
+    #[test]
     fn a_get_returns_the_last_acknowledged_put() {
         for seed in SEEDS {
             let (mut cluster, _) = settled(3, seed);

@@ -149,6 +149,33 @@ fn three_nodes_replicate_hand_over_and_remember() {
 }
 
 #[test]
+fn an_answer_never_reaches_the_next_asker() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let addresses = free_addresses(1);
+    let mut member = start(0, &addresses, dir.path());
+    wait_for("a leader", || leader_of(std::slice::from_ref(&member)));
+    for _ in 0..50 {
+        let delete = Operation::Delete { key: "a".into() };
+        let request = Request {
+            token: Token(1),
+            operation: delete,
+        };
+        member.handle.submit(request).expect("queued");
+        member.handle.wake();
+        let (sender, answers) = unbounded();
+        drop(member.handle);
+        member.handle = member.node.handle(sender, || {});
+        member.answers = answers;
+        assert_eq!(
+            member.ask(put("a", "1")),
+            Answer::Put,
+            "not the answer to the delete"
+        );
+    }
+    member.stop();
+}
+
+#[test]
 fn strangers_on_the_peer_port_cost_only_their_connection() {
     use std::io::{Read, Write};
 

@@ -22,6 +22,9 @@ pub const TICK_MS: u64 = 10;
 /// Longer than any sound cluster needs for anything.
 const PATIENCE_MS: u64 = 20_000;
 
+/// A sync takes up to this long.
+const SYNC_MAX_MS: u64 = 3;
+
 /// Small segments, so that short runs rotate them.
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -29,7 +32,8 @@ struct Node {
     disk: MemoryMedia,
     /// `None` while it is down.
     replica: Option<Replica<MemoryMedia>>,
-    starts: u64,
+    /// When what was written will be durable. Until then a power cut may take it.
+    sync_at_ms: Option<u64>,
 }
 
 /// A cluster of shipped replicas in virtual time.
@@ -51,7 +55,7 @@ impl Cluster {
         let node = || Node {
             disk: MemoryMedia::new(),
             replica: None,
-            starts: 0,
+            sync_at_ms: None,
         };
         let mut cluster = Cluster {
             network: Network::new(),
@@ -102,10 +106,17 @@ impl Cluster {
             while let Some(delivery) = self.network.arrive(self.now_ms) {
                 self.deliver(delivery);
             }
-            if self.now_ms.is_multiple_of(TICK_MS) {
-                for id in self.ids() {
-                    self.with(id, |replica, out| replica.step(Input::Tick, out));
+            for id in self.ids() {
+                let now_ms = self.now_ms;
+                let due = self.node(id).sync_at_ms.take_if(|at| *at <= now_ms);
+                if due.is_some() {
+                    self.with(id, Replica::sync);
                 }
+                if self.now_ms.is_multiple_of(TICK_MS) {
+                    self.with(id, |replica, out| replica.step(Input::Tick, out));
+                    self.with(id, |replica, _| replica.mark_if_idle());
+                }
+                self.with(id, Replica::apply_some);
             }
         }
     }
@@ -237,15 +248,16 @@ impl Cluster {
 
     /// Kills the process: memory is lost, what was written is not.
     pub fn kill(&mut self, id: NodeId) {
-        self.node(id).replica = None;
+        let node = self.node(id);
+        node.replica = None;
+        node.sync_at_ms = None;
     }
 
     /// Cuts the power: of what was not synced, an arbitrary part is lost too.
     pub fn crash(&mut self, id: NodeId) {
         let mut rng = Rng::new(self.rng.draw());
-        let node = self.node(id);
-        node.replica = None;
-        node.disk.crash(&mut || rng.draw());
+        self.kill(id);
+        self.node(id).disk.crash(&mut || rng.draw());
     }
 
     /// Starts a node from what its disk holds.
@@ -254,7 +266,6 @@ impl Cluster {
         let config = Config::new(self.ids());
         let node = self.node(id);
         assert!(node.replica.is_none(), "n{id} is up");
-        node.starts += 1;
         let mut owner = [0; 40];
         owner[..8].copy_from_slice(&id.0.to_le_bytes());
         let wal = raftkv_wal::Options {
@@ -299,23 +310,22 @@ impl Cluster {
         });
     }
 
-    /// Runs one node for a turn: the event, then sync until nothing is left to sync.
+    /// Runs one node for an event, and schedules the sync of what it wrote.
     fn with(
         &mut self,
         id: NodeId,
         event: impl FnOnce(&mut Replica<MemoryMedia>, &mut Outbox) -> Result<(), Error>,
     ) {
-        let Some(replica) = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.replica.as_mut())
-        else {
+        let sync_ms = self.rng.between(0, SYNC_MAX_MS);
+        let now_ms = self.now_ms;
+        let node = self.node(id);
+        let Some(replica) = &mut node.replica else {
             return;
         };
         let mut out = Outbox::default();
         event(replica, &mut out).expect("the disk works");
-        while replica.needs_sync() {
-            replica.sync(&mut out).expect("the disk works");
+        if replica.needs_sync() {
+            node.sync_at_ms.get_or_insert(now_ms + sync_ms);
         }
         for (to, frame) in out.frames {
             let delivery = Delivery {

@@ -43,6 +43,8 @@ pub(super) struct EventLoop {
     /// Late ticks beyond this are forgotten: after a pause, time must not jump past a leader who
     /// is alive.
     pub(super) late_ticks_max: u32,
+    /// There is nobody to hand leadership to.
+    pub(super) is_alone: bool,
     /// Whose each open request is, and by which token they know it.
     pub(super) open: BTreeMap<Token, (u64, Token)>,
     pub(super) next_token: u64,
@@ -139,7 +141,7 @@ impl EventLoop {
                 let now_ms = self.clock.now_ms();
                 let leads = self.replica.status().role == RoleName::Leader;
                 match handing_over {
-                    _ if !leads => break Ok(()),
+                    _ if !leads || self.is_alone => break Ok(()),
                     None => {
                         handing_over = Some(now_ms + HAND_OVER_MAX_MS);
                         let transfer = Input::Transfer { to: None };
@@ -157,9 +159,9 @@ impl EventLoop {
     }
 
     fn turn(&mut self) -> Result<(), Fatal> {
-        let timeout = match self.out.frames.is_empty() && !self.replica.needs_sync() {
-            true => self.clock.until_tick(),
-            false => Duration::ZERO,
+        let timeout = match self.replica.has_more_to_apply() {
+            true => Duration::ZERO,
+            false => self.clock.until_tick(),
         };
         let clock = &self.clock;
         self.network
@@ -169,6 +171,11 @@ impl EventLoop {
         self.hear(now_ms)?;
         self.take_requests().map_err(Fatal::Replica)?;
         self.tick(now_ms).map_err(Fatal::Replica)?;
+        if self.replica.has_more_to_apply() {
+            self.replica
+                .apply_some(&mut self.out)
+                .map_err(Fatal::Replica)?;
+        }
         self.flush(now_ms);
         while self.replica.needs_sync() {
             self.replica.sync(&mut self.out).map_err(Fatal::Replica)?;
@@ -306,7 +313,7 @@ impl EventLoop {
             .replies
             .extend(open.into_iter().map(|token| (token, Reply::Unknown)));
         self.answer();
-        let askers = self.shared.askers.lock();
+        let mut askers = self.shared.askers.lock();
         for (asker, request) in self.requests.try_iter() {
             if let Some(found) = askers.get(&asker) {
                 let answer = Answer::Busy {
@@ -317,6 +324,8 @@ impl EventLoop {
                 (found.wake)();
             }
         }
+        // A request that slips in now is never answered: its asker sees the channel close.
+        askers.clear();
     }
 
     fn fatal(&self, error: NetworkError) -> Fatal {

@@ -1,7 +1,13 @@
 //! The way into a running node from other threads: requests in by a bounded queue, answers out by
 //! a channel of the asker's, one wake for each batch.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
@@ -47,9 +53,10 @@ pub enum Answer {
         /// The leader's client address, empty when none is known.
         leader_hint: String,
     },
-    /// Nothing was applied: leadership is being handed over, or too much waits already.
+    /// Nothing was applied: leadership is being handed over, too much waits already, or the node
+    /// is stopping.
     Busy {
-        /// Which of the two, for the client to read.
+        /// Which, for the client to read.
         why: &'static str,
     },
     /// It was accepted, and then the node ceased to lead or stopped: applied or not.
@@ -96,6 +103,8 @@ pub(super) struct Asker {
 pub(super) struct Shared {
     pub(super) status: Mutex<NodeStatus>,
     pub(super) askers: Mutex<BTreeMap<u64, Asker>>,
+    /// Never used twice: an answer must not reach the next asker.
+    pub(super) next_asker: AtomicU64,
     pub(super) waker: Waker,
 }
 
@@ -119,9 +128,8 @@ impl HandleMaker {
         answers: Sender<(Token, Answer)>,
         wake: impl Fn() + Send + 'static,
     ) -> Handle {
-        let mut askers = self.shared.askers.lock();
-        let asker = askers.last_key_value().map_or(0, |(last, _)| last + 1);
-        askers.insert(
+        let asker = self.shared.next_asker.fetch_add(1, Ordering::Relaxed);
+        self.shared.askers.lock().insert(
             asker,
             Asker {
                 answers,

@@ -20,7 +20,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -101,6 +101,7 @@ impl Node {
         let shared = Arc::new(Shared {
             status: Mutex::new(initial_status(&config)),
             askers: Mutex::default(),
+            next_asker: AtomicU64::new(0),
             waker,
         });
         let (handles, requests) = handle::queue(Arc::clone(&shared));
@@ -124,6 +125,7 @@ impl Node {
             election: ElectionGate::new(log_is_empty),
             clock: Clock::new(),
             late_ticks_max: ticks(config.heartbeat_ms),
+            is_alone: config.peers.len() == 1,
             open: BTreeMap::new(),
             next_token: 0,
             out: Outbox::default(),

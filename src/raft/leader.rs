@@ -342,10 +342,13 @@ impl Leader {
                     *waiting = true;
                     return send_append(core, node, peer, last, out);
                 }
-                Flow::Stream { in_flight } if in_flight.len() >= core.options.in_flight_max => {
-                    return;
-                }
                 Flow::Stream { in_flight } => {
+                    let bytes = core.log.bytes(peer.matched, peer.next.before());
+                    let full = in_flight.len() >= core.options.in_flight_max
+                        || bytes >= core.options.in_flight_max_bytes;
+                    if full && !in_flight.is_empty() {
+                        return;
+                    }
                     in_flight.push_back(last);
                     send_append(core, node, peer, last, out);
                     peer.next = last.next();

@@ -20,10 +20,14 @@ pub struct Options {
     pub heartbeat_ticks: u32,
     /// Where the timeouts' randomness starts.
     pub seed: u64,
-    /// An append carries no more bytes of entries than this, or a single entry.
+    /// An append carries no more bytes of entries than this, or a single entry. Heartbeats queue
+    /// behind it: on a slow network a large one outlasts the followers' patience.
     pub append_max_bytes: u64,
     /// At most so many appends are under way to a follower.
     pub in_flight_max: usize,
+    /// And no more when their entries have so many bytes: what a peer's queue cannot hold is
+    /// dropped and has to be found again.
+    pub in_flight_max_bytes: u64,
     /// Commands are refused while more bytes than this wait to be committed.
     pub uncommitted_max_bytes: u64,
 }
@@ -38,9 +42,9 @@ impl Options {
             election_timeout_ticks: 15,
             heartbeat_ticks: 5,
             seed,
-            append_max_bytes: 1 << 20,
-            // With appends of 1 MiB they fit a peer's queue: what it drops has to be found again.
-            in_flight_max: 15,
+            append_max_bytes: 128 << 10,
+            in_flight_max: 64,
+            in_flight_max_bytes: 8 << 20,
             uncommitted_max_bytes: 64 << 20,
         }
     }

@@ -70,7 +70,7 @@ impl Progress {
     /// arrive late and twice, and an old one must not move `next` back (etcd-io/raft #149).
     pub(super) fn refusal_is_current(&self, rejected: Index) -> bool {
         match self.flow {
-            Flow::Probe { .. } => rejected == self.next.before(),
+            Flow::Probe { .. } => rejected > self.matched && rejected == self.next.before(),
             Flow::Stream { .. } => rejected > self.matched && rejected < self.next,
         }
     }
@@ -115,6 +115,14 @@ mod tests {
         progress.go_back(Index(4));
         assert!(!progress.refusal_is_current(Index(9)));
         assert!(progress.refusal_is_current(Index(3)));
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_acknowledged_is_not_answered_by_the_same_probe_again() {
+        let mut progress = streaming(5, 9);
+        progress.go_back(Index(2));
+        assert_eq!(progress.next, Index(6));
+        assert!(!progress.refusal_is_current(Index(5)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The Raft log on disk: entries and hard state as records of one WAL stream, in the order in
-//! which the FSM wrote them. Recovery stops at the first bad record, so an entry never survives
-//! without the term that it was written in.
+//! which the FSM wrote them. What survives a crash is a beginning of the stream, so an entry never
+//! survives without the term that it was written in.
 
 use std::fmt;
 
