@@ -2,6 +2,7 @@
 
 mod dev;
 mod flags;
+mod log;
 
 use std::{
     io::{self, Write as _},
@@ -50,17 +51,16 @@ fn run() -> Result<(), Failure> {
 
 /// Runs a node until it is told to stop or cannot go on.
 fn serve(serve: Serve) -> Result<(), Failure> {
+    let system = |doing| move |error| failure(StartError::System { doing, error });
+    let (log, _flush) = log::start(io::stderr()).map_err(system("starting a thread"))?;
     tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(log)
         .with_max_level(serve.log_level.filter())
         .with_target(false)
-        // A log that cannot be written would be told on stderr, which is the log: a panic.
-        .log_internal_errors(false)
         .init();
     for name in flags::unknown_variables() {
         tracing::warn!("{name} is no variable of raftkv, ignored; raftkv --help lists them");
     }
-    let system = |doing| move |error| failure(StartError::System { doing, error });
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(system("catching signals"))?;
     report_the_file_size_limit().map_err(system("catching signals"))?;
     let clients = TcpListener::bind(&serve.kv_listen).map_err(|error| {
