@@ -1,3 +1,4 @@
+use rustix::io::Errno;
 use std::fmt;
 use std::io;
 
@@ -54,8 +55,9 @@ pub enum Error {
         /// The size asked for.
         segment_bytes: u64,
     },
-    /// No further segment could be made, most often because the disk is full. The record was not
-    /// appended, what was appended before is safe, and a later append tries again.
+    /// No further segment could be made: the disk is full, or the process has no descriptor left.
+    /// The record was not appended, what was appended before is safe, and a later append tries
+    /// again.
     Create {
         /// The segment file that was wanted.
         file: String,
@@ -127,26 +129,25 @@ impl fmt::Display for Error {
                 crate::SEGMENT_BYTES_MIN,
                 crate::SEGMENT_BYTES_MAX
             ),
-            Error::Create { file, source } => write!(
-                f,
-                "cannot prepare {file}: {source}; free some space, writing then continues"
-            ),
+            Error::Create { file, source } => {
+                write!(
+                    f,
+                    "cannot prepare {file}: {source}; {}",
+                    create_cure(source)
+                )
+            }
             Error::Io {
                 doing,
                 file,
                 source,
-            } => {
-                write!(
-                    f,
-                    "cannot {doing} {file}: {source}; the process must stop and start anew"
-                )
-            }
-            Error::Poisoned { first } => {
-                write!(
-                    f,
-                    "the log refuses all work since an earlier failure: {first}"
-                )
-            }
+            } => write!(
+                f,
+                "cannot {doing} {file}: {source}; the process must stop and start anew"
+            ),
+            Error::Poisoned { first } => write!(
+                f,
+                "the log refuses all work since an earlier failure: {first}"
+            ),
         }
     }
 }
@@ -157,6 +158,17 @@ impl std::error::Error for Error {
             Error::Create { source, .. } | Error::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+/// What lets a segment be made again. The log does not know whether its process goes on meanwhile,
+/// so it promises nothing of that.
+fn create_cure(source: &io::Error) -> &'static str {
+    match Errno::from_io_error(source) {
+        Some(Errno::NOSPC | Errno::DQUOT) => "free some space",
+        Some(Errno::MFILE) => "raise the limit of open files (ulimit -n)",
+        Some(Errno::NFILE) => "raise the limit of open files of the system (sysctl fs.file-max)",
+        _ => "nothing was lost; remove the cause",
     }
 }
 

@@ -421,6 +421,8 @@ impl<M: Media> Wal<M> {
         let (segment, batch) = started.inspect_err(|error| {
             self.failed = Some(error.to_string());
         })?;
+        let full = self.segments.last_mut();
+        full.expect("there is an active segment").file.seal();
         self.media.prepare(self.options.segment_bytes);
         self.durable = segment.end;
         self.proven = segment.end;

@@ -59,6 +59,10 @@ pub trait SegmentFile {
     /// may have dropped what it could not write.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Gives back what only writing needs, the descriptor above all: a full segment is read for as
+    /// long as the log lives. It must be synced, and is neither written nor synced again.
+    fn seal(&mut self);
+
     /// The bytes of this range, as they are now.
     fn bytes(&self, range: Range<usize>) -> &[u8];
 }

@@ -64,15 +64,18 @@ fn open_segments<M: Media>(
     owner: &[u8; 40],
 ) -> Result<Vec<Segment<M::File>>, Error> {
     let mut segments = Vec::with_capacity(numbers.len());
-    for &seq in numbers {
+    for (at, &seq) in numbers.iter().enumerate() {
         let name = segment_name(seq);
-        let file = media.open(&name).map_err(|source| Error::Io {
+        let mut file = media.open(&name).map_err(|source| Error::Io {
             doing: "open",
             file: media.describe(&name),
             source,
         })?;
         let bytes = file.bytes(0..file.len_bytes() as usize);
         let (header, seed) = SegmentHeader::decode(bytes, &|| media.describe(&name), owner, seq)?;
+        if at + 1 < numbers.len() {
+            file.seal();
+        }
         segments.push(Segment {
             file,
             header,

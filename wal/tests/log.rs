@@ -3,8 +3,10 @@
 mod support;
 
 use raftkv_wal::{Address, Error, FileMedia, MemoryMedia, Options, SEGMENT_BYTES_MAX, Wal};
+use rustix::io::Errno;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use support::*;
 
 /// Makes each claim a test on a memory disk and a test on a real directory. `$media()` is the same
@@ -238,6 +240,56 @@ fn a_segment_file_is_never_sparse_not_even_the_one_prepared_ahead() {
     }
     names.sort();
     assert_eq!(names, [FIRST, SECOND, "0000000003.wal", "next.tmp"]);
+}
+
+#[test]
+fn only_the_segment_that_is_written_keeps_a_descriptor() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let media = || FileMedia::open(directory.path()).expect("the directory opens");
+    let open_segments = || {
+        let descriptors = fs::read_dir("/proc/self/fd").expect("the list of descriptors");
+        // Other tests open and close theirs meanwhile.
+        let targets = descriptors.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let mut ours: Vec<PathBuf> = targets
+            .filter(|path| path.starts_with(directory.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
+            .collect();
+        ours.sort();
+        ours
+    };
+    let body = |n: u8| vec![n; 50_000];
+    let mut wal = open(media());
+    for n in 0..5 {
+        put(&mut wal, &body(n));
+    }
+    let last = vec![directory.path().join("0000000005.wal")];
+    assert_eq!(open_segments(), last);
+    assert_eq!(bodies(&wal), [0, 1, 2, 3, 4].map(body));
+    drop(wal);
+    let wal = open(media());
+    assert_eq!(open_segments(), last);
+    assert_eq!(bodies(&wal), [0, 1, 2, 3, 4].map(body));
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_names_the_cure_for_its_cause() {
+    let cures = [
+        (Errno::NOSPC, "free some space"),
+        (Errno::DQUOT, "free some space"),
+        (Errno::MFILE, "ulimit -n"),
+        (Errno::NFILE, "fs.file-max"),
+        (Errno::ACCESS, "remove the cause"),
+    ];
+    for (errno, cure) in cures {
+        let error = Error::Create {
+            file: SECOND.to_owned(),
+            source: errno.into(),
+        };
+        let text = error.to_string();
+        for (_, other) in cures {
+            assert_eq!(text.contains(other), other == cure, "{text}");
+        }
+    }
 }
 
 #[test]

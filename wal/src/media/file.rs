@@ -161,11 +161,12 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A segment file with its map. One descriptor serves its whole life, because the system reports
-/// an error of write-back once per descriptor.
+/// A segment file with its map. One descriptor serves as long as it is written, because the system
+/// reports an error of write-back once per descriptor.
 #[derive(Debug)]
 pub struct MappedFile {
-    file: File,
+    /// `None` once it is sealed: the map keeps the file without it.
+    file: Option<File>,
     /// `None` for an empty file, which cannot be mapped.
     map: Option<MmapRaw>,
 }
@@ -176,7 +177,14 @@ impl MappedFile {
             0 => None,
             _ => Some(MmapOptions::new().map_raw_read_only(&file)?),
         };
-        Ok(MappedFile { file, map })
+        Ok(MappedFile {
+            file: Some(file),
+            map,
+        })
+    }
+
+    fn writable(&self) -> &File {
+        self.file.as_ref().expect("a sealed segment is only read")
     }
 }
 
@@ -190,11 +198,15 @@ impl SegmentFile for MappedFile {
             offset + bytes.len() as u64 <= self.len_bytes(),
             "a segment never grows"
         );
-        self.file.write_all_at(bytes, offset)
+        self.writable().write_all_at(bytes, offset)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.writable().sync_data()
+    }
+
+    fn seal(&mut self) {
+        self.file = None;
     }
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {

@@ -325,6 +325,7 @@ impl Media for MemoryMedia {
             media: self.clone(),
             file,
             boot,
+            sealed: false,
             cached,
         })
     }
@@ -392,6 +393,7 @@ pub struct MemoryFile {
     media: MemoryMedia,
     file: u64,
     boot: u64,
+    sealed: bool,
     /// The reader's view. A copy, so that reading needs no lock and lends plain slices.
     cached: Vec<u8>,
 }
@@ -399,6 +401,7 @@ pub struct MemoryFile {
 impl MemoryFile {
     /// The disk, unless the power went since this file was opened.
     fn disk(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        assert!(!self.sealed, "a sealed segment is only read");
         let disk = self.media.lock();
         if disk.boots != self.boot {
             return Err(io::Error::other(
@@ -452,6 +455,10 @@ impl SegmentFile for MemoryFile {
             }
         }
         admitted
+    }
+
+    fn seal(&mut self) {
+        self.sealed = true;
     }
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {
