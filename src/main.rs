@@ -17,7 +17,7 @@ use raftkv::{
     gateway::Gateway,
     node::{Node, StartError, Stopper},
 };
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
@@ -61,6 +61,7 @@ fn serve(serve: Serve) -> Result<(), Failure> {
     for name in flags::unknown_variables() {
         tracing::warn!("{name} is no variable of raftkv, ignored; raftkv --help lists them");
     }
+    raise_the_limit_of_open_files();
     let signals = Signals::new([SIGINT, SIGTERM]).map_err(system("catching signals"))?;
     report_the_file_size_limit().map_err(system("catching signals"))?;
     let clients = TcpListener::bind(&serve.kv_listen).map_err(|error| {
@@ -99,6 +100,23 @@ fn stop_on_signal(mut signals: Signals, gateway: Gateway, node: &Stopper) {
         tracing::info!("stopping");
         gateway.shut_down();
         node.stop();
+    }
+}
+
+/// The soft limit is often 1024 for the sake of programs that call `select`, which fails beyond. We
+/// do not, and each client takes a descriptor.
+fn raise_the_limit_of_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        let current = current.map_or_else(|| "unlimited".to_owned(), |max| max.to_string());
+        tracing::warn!(
+            "cannot raise the limit of open files, it stays at {current}: {error}; raise it before \
+             the start (ulimit -n) for more clients"
+        );
     }
 }
 

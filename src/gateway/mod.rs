@@ -30,9 +30,17 @@ use crate::{
     raft::Token,
 };
 
-/// Connections open at once. Beyond it the one that is idle for longest makes room, and while
-/// none is idle a new one is closed.
+/// Connections open at once, or fewer where the process may open few files. Beyond it the one that
+/// is idle for longest makes room, and while none is idle a new one is closed.
 pub const CONNECTIONS_MAX: usize = 2_048;
+
+/// Served at once however few files the process may open.
+const CONNECTIONS_MIN: usize = 16;
+
+/// Of the files the process may open, these are not for clients. The log, the peers and the
+/// strangers at the peers' port need less than half of them; a log without a descriptor for its
+/// next segment stops the node.
+const DESCRIPTORS_RESERVED: u64 = 128;
 
 /// Requests, answers and parts of them that wait in the gateway, in bytes. Beyond it, what would
 /// take a connection over its equal share is refused with RESOURCE_EXHAUSTED: one client that does
@@ -134,6 +142,14 @@ fn wake(waker: &Waker) {
         .expect("the waker of a running loop can be written");
 }
 
+/// How many connections a process has that may open so many files; `None` is without a limit.
+fn connections_max(descriptors_max: Option<u64>) -> usize {
+    let left = descriptors_max.map_or(u64::MAX, |max| max.saturating_sub(DESCRIPTORS_RESERVED));
+    usize::try_from(left)
+        .unwrap_or(usize::MAX)
+        .clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
+}
+
 /// What all connections share in one turn of the loop.
 struct Shared {
     now_ms: u64,
@@ -154,5 +170,27 @@ impl Shared {
     fn is_full(&self, own_bytes: impl FnOnce() -> usize, more_bytes: usize) -> bool {
         self.buffered_bytes + more_bytes > BUFFERED_MAX_BYTES
             && own_bytes() + more_bytes > BUFFERED_MAX_BYTES / self.connections.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_descriptors_to_the_log_and_the_peers() {
+        for (descriptors_max, connections) in [
+            (Some(0), 16),
+            (Some(128), 16),
+            (Some(144), 16),
+            (Some(145), 17),
+            (Some(1_024), 896),
+            (Some(2_175), 2_047),
+            (Some(2_176), 2_048),
+            (Some(u64::MAX), 2_048),
+            (None, 2_048),
+        ] {
+            assert_eq!(connections_max(descriptors_max), connections);
+        }
     }
 }

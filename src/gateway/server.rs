@@ -13,9 +13,10 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Waker, net};
+use rustix::process::{Resource, getrlimit};
 
 use super::{
-    Backend, CONNECTIONS_MAX, Shared, Wake,
+    Backend, Shared, Wake,
     connection::{Ask, Connection},
     reflection::Reflection,
     service::{self, Response},
@@ -61,6 +62,7 @@ pub struct Server {
     stop_at_ms: Option<u64>,
     started: Instant,
     connections: BTreeMap<usize, Slot>,
+    connections_max: usize,
     next_connection: usize,
     timers: BTreeSet<(u64, usize)>,
     /// Connections that have something to do in this turn.
@@ -118,6 +120,7 @@ impl Server {
             stop_at_ms: None,
             started: Instant::now(),
             connections: BTreeMap::new(),
+            connections_max: super::connections_max(getrlimit(Resource::Nofile).current),
             next_connection: FIRST_CONNECTION,
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
@@ -223,7 +226,7 @@ impl Server {
     }
 
     fn admit(&mut self, socket: net::TcpStream) {
-        if self.connections.len() >= CONNECTIONS_MAX && !self.make_room() {
+        if self.connections.len() >= self.connections_max && !self.make_room() {
             return;
         }
         // Without it each small answer waits for the client's delayed ACK, some 40 ms.
