@@ -2,17 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    time::Duration,
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::Mutex,
+    time::{Duration, Instant},
 };
 
 use prost::Message as _;
 use raftkv::{
-    codec::{FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder, encode_frame},
-    node::{Config, Node},
-    proto::peer::{Hello, refusal::Code},
-    raft::NodeId,
+    codec::{FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder, encode_frame, encode_message},
+    node::{Config, Fatal, Node},
+    proto::peer::{Hello, Pin, refusal::Code},
+    raft::{Index, Message, NodeId, Round, Term},
 };
 use tempfile::TempDir;
 
@@ -24,7 +25,7 @@ const MANY: usize = 40;
 struct Target {
     node: Node,
     address: SocketAddr,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A member of three whose others are not there.
@@ -33,6 +34,10 @@ fn target() -> Target {
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = free.local_addr().expect("bound");
     drop(free);
+    target_in(dir, address)
+}
+
+fn target_in(dir: TempDir, address: SocketAddr) -> Target {
     let peers = [
         (NodeId(0), address.to_string()),
         (NodeId(1), "127.0.0.1:1".to_owned()),
@@ -48,11 +53,7 @@ fn target() -> Target {
         election_timeout_ms: 150,
     };
     let node = Node::start(config).expect("the node starts");
-    Target {
-        node,
-        address,
-        _dir: dir,
-    }
+    Target { node, address, dir }
 }
 
 impl Target {
@@ -62,21 +63,47 @@ impl Target {
         stream
     }
 
-    /// The refusal that answers this hello.
-    fn refusal_of(&self, hello: &Hello) -> Code {
+    /// Says hello.
+    fn greet(&self, hello: &Hello) -> TcpStream {
         let mut stream = self.connect();
         let mut frame = Vec::new();
         encode_frame(&mut frame, |out| hello.encode_raw(out));
         stream.write_all(&frame).expect("sent");
-        let mut answer = Vec::new();
         stream
+    }
+
+    /// The answer to this hello, which is refused.
+    fn refused(&self, hello: &Hello) -> Hello {
+        let mut answer = Vec::new();
+        self.greet(hello)
             .read_to_end(&mut answer)
             .expect("answered, then closed");
         let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
         decoder.receive(&answer);
         let body = decoder.next_frame().expect("sound").expect("whole");
-        let answer = Hello::decode(body).expect("a hello");
-        answer.refusal.expect("a refusal").code()
+        Hello::decode(body).expect("a hello")
+    }
+
+    fn refusal_of(&self, hello: &Hello) -> Code {
+        self.refused(hello).refusal.expect("a refusal").code()
+    }
+
+    /// A hello of node 1 that is welcome.
+    fn member_hello(&self) -> Hello {
+        Hello {
+            cluster_id: self.refused(&foreign_hello()).cluster_id,
+            ..foreign_hello()
+        }
+    }
+
+    fn wait_for_term(&self, term: u64) {
+        let (sender, _answers) = crossbeam_channel::unbounded();
+        let handle = self.node.handle(sender, || {});
+        let until = Instant::now() + PATIENCE;
+        while handle.status().term != Term(term) {
+            assert!(Instant::now() < until, "not within {PATIENCE:?}");
+            std::thread::yield_now();
+        }
     }
 
     fn stop(self) {
@@ -94,6 +121,45 @@ fn foreign_hello() -> Hello {
         node_id: 1,
         incarnation: vec![9; 16].into(),
         ..Default::default()
+    }
+}
+
+/// Tells that the target's data directory is another than the one it has.
+fn replacing(hello: Hello) -> Hello {
+    let pin = Pin {
+        node_id: 0,
+        incarnation: vec![8; 16].into(),
+    };
+    Hello {
+        pins: vec![pin],
+        ..hello
+    }
+}
+
+/// Of a leader in this term.
+fn heartbeat(term: u64) -> Vec<u8> {
+    let heartbeat = Message::Heartbeat {
+        term: Term(term),
+        commit: Index::ZERO,
+        round: Round::ZERO,
+    };
+    let mut frame = Vec::new();
+    encode_message(&heartbeat, &mut frame);
+    frame
+}
+
+/// Collects the log of all nodes of this process.
+struct Log;
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock().expect("not poisoned").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -141,5 +207,106 @@ fn another_version_is_told_which_one_is_spoken_here() {
         ..foreign_hello()
     };
     assert_eq!(target.refusal_of(&newer), Code::ProtocolVersion);
+    target.stop();
+}
+
+#[test]
+fn nobody_but_a_known_member_can_tell_a_node_that_it_was_replaced() {
+    let target = target();
+    let member = target.member_hello();
+    let connection = target.greet(&member);
+    (&connection)
+        .read_exact(&mut [0])
+        .expect("the member is welcome");
+    let other_id = |node_id| Hello {
+        node_id,
+        ..member.clone()
+    };
+    let duplicate = Hello {
+        incarnation: vec![3; 16].into(),
+        ..member.clone()
+    };
+    for (hello, code) in [
+        (foreign_hello(), Code::Cluster),
+        (other_id(7), Code::NotAMember),
+        (other_id(0), Code::OwnId),
+        (duplicate, Code::Incarnation),
+    ] {
+        assert_eq!(target.refusal_of(&replacing(hello)), code);
+    }
+    target.stop();
+}
+
+#[test]
+fn a_new_node_that_a_member_knows_by_another_directory_stops() {
+    let target = target();
+    let hello = replacing(target.member_hello());
+    let _connection = target.greet(&hello);
+    let fatal = target.node.wait().expect_err("it stops");
+    assert!(matches!(fatal, Fatal::Replaced(NodeId(0))), "{fatal}");
+}
+
+#[test]
+fn a_node_with_a_log_refuses_the_member_that_knows_it_by_another_directory() {
+    let first = target();
+    let hello = first.member_hello();
+    let mut connection = first.greet(&hello);
+    connection.write_all(&heartbeat(5)).expect("sent");
+    first.wait_for_term(5);
+    let Target { node, address, dir } = first;
+    node.stopper().stop();
+    node.wait().expect("a clean stop");
+
+    let again = target_in(dir, address);
+    assert_eq!(again.refusal_of(&replacing(hello)), Code::Incarnation);
+    again.stop();
+}
+
+#[test]
+fn a_refusal_tells_no_pin_but_the_one_it_is_for() {
+    let target = target();
+    assert_eq!(target.refused(&foreign_hello()).pins, []);
+    let member = target.member_hello();
+    let pinned = Pin {
+        node_id: 1,
+        incarnation: member.incarnation.clone(),
+    };
+    target
+        .greet(&member)
+        .read_exact(&mut [0])
+        .expect("the member is welcome");
+    let wiped = Hello {
+        incarnation: vec![3; 16].into(),
+        ..member
+    };
+    assert_eq!(target.refused(&wiped).pins, [pinned]);
+    target.stop();
+}
+
+#[test]
+fn a_member_that_closes_is_heard_to_the_end_and_closed() {
+    let target = target();
+    let mut connection = target.greet(&target.member_hello());
+    connection.write_all(&heartbeat(5)).expect("sent");
+    connection.shutdown(Shutdown::Write).expect("closed");
+    target.wait_for_term(5);
+    connection
+        .read_to_end(&mut Vec::new())
+        .expect("answered, then closed");
+    target.stop();
+}
+
+#[test]
+fn impossible_messages_of_a_member_are_one_line_of_the_log() {
+    tracing_subscriber::fmt().with_writer(|| Log).init();
+    let target = target();
+    let mut connection = target.greet(&target.member_hello());
+    let mut frames = heartbeat(1 << 40).repeat(100);
+    frames.extend(heartbeat(5));
+    connection.write_all(&frames).expect("sent");
+    target.wait_for_term(5);
+    let log = String::from_utf8(LOG.lock().expect("not poisoned").clone()).expect("UTF-8");
+    let lines = log.lines().filter(|line| line.contains("term jump"));
+    assert_eq!(lines.count(), 1, "{log}");
     target.stop();
 }

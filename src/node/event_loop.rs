@@ -13,14 +13,16 @@ use std::{
 
 use crossbeam_channel::Receiver;
 use raftkv_wal::FileMedia;
+use tracing::Level;
 
 use super::{
     error::Fatal,
     handle::{Answer, NodeStatus, Request, Shared},
+    log_line,
     network::{Network, NetworkError},
 };
 use crate::{
-    raft::{Input, Message, Note, RefusalReason, RoleChange, RoleName, Token},
+    raft::{Input, Message, Note, RefusalReason, RoleName, Token},
     replica::{self, Outbox, Replica, Reply},
 };
 
@@ -181,7 +183,7 @@ impl EventLoop {
             self.replica.sync(&mut self.out).map_err(Fatal::Replica)?;
             self.flush(now_ms);
         }
-        self.report();
+        self.report(now_ms);
         self.answer();
         Ok(())
     }
@@ -246,22 +248,22 @@ impl EventLoop {
     }
 
     /// Says what changed: to the log, and to whoever looks at the status.
-    fn report(&mut self) {
+    fn report(&mut self, now_ms: u64) {
         for note in self.out.notes.drain(..) {
-            match &note {
-                Note::Campaign { .. }
-                | Note::Elected
-                | Note::SteppedDown { .. }
-                | Note::Truncated { .. }
-                | Note::TransferBegun { .. }
-                | Note::TransferGivenUp { .. } => tracing::info!("{note}"),
-                Note::Impossible { .. } => tracing::error!("{note}"),
+            if let Note::Impossible { from, what } = note {
+                let text = log_line::impossible(from, what);
+                self.network
+                    .complain(Some(from), "impossible", &text, now_ms);
+                continue;
+            }
+            match log_line::level(&note) {
+                Level::INFO => tracing::info!("{note}"),
+                Level::DEBUG => tracing::debug!("{note}"),
                 _ => tracing::trace!("{note}"),
             }
         }
-        if let Some(RoleChange { role, term, leader }) = self.out.role.take() {
-            let leader = leader.map_or("nobody".to_owned(), |node| format!("node {node}"));
-            tracing::info!("{role:?} in term {term}, leader is {leader}");
+        if let Some(change) = self.out.role.take() {
+            tracing::info!("{}", log_line::role(&change));
         }
         let status = self.replica.status();
         let hint = status.leader.map(|node| self.network.client_address(node));

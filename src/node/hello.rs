@@ -54,18 +54,39 @@ pub(super) struct Hello {
 pub(super) struct Refusal {
     pub(super) code: Code,
     pub(super) reason: String,
+    /// The one pin that explains it.
+    pub(super) pin: Option<(NodeId, Incarnation)>,
 }
 
-/// Appends our hello, or a refusal, which is a hello with a reason.
+impl Refusal {
+    pub(super) fn new(code: Code, reason: impl Into<String>) -> Refusal {
+        Refusal {
+            code,
+            reason: reason.into(),
+            pin: None,
+        }
+    }
+}
+
+/// Appends our hello, or a refusal, which is a hello with a reason. Who is refused is told no pins
+/// but the one that it may have to stop for.
 pub(super) fn encode(
     me: &Introduction,
     pins: &BTreeMap<NodeId, Incarnation>,
     refusal: Option<Refusal>,
     out: &mut Vec<u8>,
 ) {
-    let pin = |(node, incarnation): (&NodeId, &Incarnation)| peer::Pin {
+    let pin = |node: NodeId, incarnation: &Incarnation| peer::Pin {
         node_id: node.0,
         incarnation: Bytes::copy_from_slice(incarnation),
+    };
+    let pins = match &refusal {
+        None => pins.iter().map(|(&node, of)| pin(node, of)).collect(),
+        Some(refusal) => refusal
+            .pin
+            .iter()
+            .map(|(node, of)| pin(*node, of))
+            .collect(),
     };
     let hello = peer::Hello {
         magic: MAGIC.to_owned(),
@@ -78,10 +99,10 @@ pub(super) fn encode(
         heartbeat_ms: me.heartbeat_ms,
         election_timeout_ms: me.election_timeout_ms,
         entry_kinds: EntryKind::KNOWN.iter().map(|kind| kind.0).collect(),
-        pins: pins.iter().map(pin).collect(),
-        refusal: refusal.map(|Refusal { code, reason }| peer::Refusal {
-            code: code.into(),
-            reason,
+        pins,
+        refusal: refusal.map(|refusal| peer::Refusal {
+            code: refusal.code.into(),
+            reason: refusal.reason,
         }),
     };
     encode_frame(out, |out| hello.encode_raw(out));
@@ -123,13 +144,11 @@ fn one_line(text: &str) -> String {
 
 /// The answer to a hello in another version of the protocol.
 pub(super) fn other_version(version: u32) -> Refusal {
-    Refusal {
-        code: Code::ProtocolVersion,
-        reason: format!(
-            "a peer speaks protocol version {version}, this node {PROTOCOL_VERSION}; run the same \
-             program on every node"
-        ),
-    }
+    let reason = format!(
+        "a peer speaks protocol version {version}, this node {PROTOCOL_VERSION}; run the same \
+         program on every node"
+    );
+    Refusal::new(Code::ProtocolVersion, reason)
 }
 
 fn sixteen(bytes: &Bytes) -> Result<[u8; 16], DecodeError> {
@@ -150,7 +169,7 @@ impl Hello {
         expected: Option<NodeId>,
     ) -> Result<(), Refusal> {
         let node = self.node_id;
-        let refuse = |code, reason: String| Err(Refusal { code, reason });
+        let refuse = |code, reason: String| Err(Refusal::new(code, reason));
         if self.cluster_id != me.cluster_id {
             let (theirs, ours) = (hex(&self.cluster_id), hex(&me.cluster_id));
             let reason = format!(
@@ -170,22 +189,23 @@ impl Hello {
         }
         // A directory that was wiped has forgotten its votes: under its old id it could vote twice
         // in a term, and vouch for entries that it lost.
-        if pins
-            .get(&node)
-            .is_some_and(|pinned| *pinned != self.incarnation)
+        if let Some(pinned) = pins.get(&node)
+            && *pinned != self.incarnation
         {
-            return refuse(Code::Incarnation, wiped(node));
+            return Err(Refusal {
+                pin: Some((node, *pinned)),
+                ..Refusal::new(Code::Incarnation, wiped(node))
+            });
         }
         Ok(())
     }
 
-    /// Whether the sender knows our own id by another data directory than ours.
+    /// Whether the sender knows our own id by another data directory than ours. To be believed
+    /// only of who passed [`Hello::check`].
     pub(super) fn replaces(&self, me: &Introduction) -> bool {
-        self.cluster_id == me.cluster_id
-            && self
-                .pins
-                .get(&me.node_id)
-                .is_some_and(|pinned| *pinned != me.incarnation)
+        self.pins
+            .get(&me.node_id)
+            .is_some_and(|pinned| *pinned != me.incarnation)
     }
 }
 
@@ -299,13 +319,15 @@ mod tests {
         me.peer_address = "a".repeat(253) + ":65535";
         me.client_address.clone_from(&me.peer_address);
         let refusal = Refusal {
-            code: Code::Incarnation,
-            reason: wiped(NodeId(1)),
+            pin: Some((NodeId(1), [1; 16])),
+            ..Refusal::new(Code::Incarnation, wiped(NodeId(1)))
         };
-        let mut frame = Vec::new();
-        encode(&me, &pins, Some(refusal), &mut frame);
-        let bytes = frame.len();
-        assert!(bytes <= HELLO_MAX_BYTES as usize, "{bytes} bytes");
+        for refusal in [None, Some(refusal)] {
+            let mut frame = Vec::new();
+            encode(&me, &pins, refusal, &mut frame);
+            let bytes = frame.len();
+            assert!(bytes <= HELLO_MAX_BYTES as usize, "{bytes} bytes");
+        }
     }
 
     #[test]

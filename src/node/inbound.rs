@@ -27,6 +27,8 @@ pub(super) struct Inbound {
     frame_since_ms: Option<u64>,
     /// Whether there may be bytes to read without a new event.
     pub(super) readable: bool,
+    /// Whether the other end has closed, behind what is still to be read.
+    ended: bool,
 }
 
 /// What was read.
@@ -48,6 +50,7 @@ impl Inbound {
             opened_ms: now_ms,
             frame_since_ms: None,
             readable: false,
+            ended: false,
         }
     }
 
@@ -67,9 +70,15 @@ impl Inbound {
         socket::write(&mut self.stream, hello).is_ok_and(|n| n == hello.len())
     }
 
+    /// The socket can be read; `ended` is whether to its end.
+    pub(super) fn ready(&mut self, ended: bool) {
+        self.readable = true;
+        self.ended |= ended;
+    }
+
     /// Reads once. Returns whether the connection is still open.
     pub(super) fn read(&mut self, buffer: &mut [u8; READ_BYTES]) -> bool {
-        let end = socket::read(&mut self.stream, buffer, |bytes| {
+        let end = socket::read(&mut self.stream, buffer, self.ended, |bytes| {
             self.decoder.receive(bytes);
         });
         self.readable = end == ReadEnd::More;
@@ -103,5 +112,53 @@ impl Inbound {
             || self
                 .frame_since_ms
                 .is_some_and(|since| now_ms - since > FRAME_MAX_MS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write as _,
+        net::{TcpListener, TcpStream as StdStream},
+    };
+
+    use mio::{Events, Interest, Poll, Token};
+
+    use super::*;
+    use crate::{codec::encode_message, raft::Term};
+
+    #[test]
+    fn what_came_with_the_end_is_heard_and_then_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut sender = StdStream::connect(address).expect("it listens");
+        let (accepted, _) = listener.accept().expect("connected");
+        accepted.set_nonblocking(true).expect("a socket");
+        let mut inbound = Inbound::new(TcpStream::from_std(accepted), 0);
+        inbound.accept(NodeId(1));
+
+        let sent = Message::TimeoutNow { term: Term(7) };
+        let mut frame = Vec::new();
+        encode_message(&sent, &mut frame);
+        sender.write_all(&frame).expect("sent");
+        drop(sender);
+        let mut poll = Poll::new().expect("a poll");
+        let registry = poll.registry();
+        registry
+            .register(&mut inbound.stream, Token(0), Interest::READABLE)
+            .expect("registered");
+        let mut events = Events::with_capacity(1);
+        let is_end = |events: &Events| events.iter().any(mio::event::Event::is_read_closed);
+        while !is_end(&events) {
+            poll.poll(&mut events, None).expect("polled");
+        }
+
+        let mut buffer = [0; READ_BYTES];
+        inbound.ready(true);
+        assert!(inbound.read(&mut buffer), "the message comes first");
+        let heard = inbound.next(0).expect("sound");
+        assert!(matches!(heard, Some(Received::Message(NodeId(1), message)) if message == sent));
+        assert!(inbound.readable, "there is no further event to wait for");
+        assert!(!inbound.read(&mut buffer), "then the end");
     }
 }

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{codec::FrameDecoder, raft::NodeId};
 
-/// Frames and bytes that wait for a slow socket. Beyond, new frames are dropped: what is queued
-/// stays an unbroken run of the log.
+/// Frames and bytes that wait for a slow socket. Beyond, new frames are dropped rather than old
+/// ones, so that what is queued has no gap up to the first drop; once there is room again, later
+/// frames follow behind the gap, and consensus repeats what is missing.
 const QUEUE_MAX_FRAMES: usize = 1024;
 const QUEUE_MAX_BYTES: usize = 16 << 20;
 
@@ -22,6 +23,9 @@ const GREETING_MAX_MS: u64 = 5_000;
 /// Between two attempts, doubled from the first to the second.
 const RETRY_MIN_MS: u64 = 20;
 const RETRY_MAX_MS: u64 = 500;
+
+/// Why a link failed that the other end gave up.
+const CLOSED: &str = "it closed the connection";
 
 /// Our way to one member.
 pub(super) struct Link {
@@ -35,6 +39,8 @@ pub(super) struct Link {
     retry_ms: u64,
     /// How often it was tried since the start.
     attempts: usize,
+    /// Whether the other end had closed when the socket was last ready.
+    ended: bool,
     /// Why the last attempt failed, until it was told.
     failure: Option<String>,
 }
@@ -80,6 +86,7 @@ impl Link {
             written_bytes: 0,
             retry_ms: RETRY_MIN_MS,
             attempts: 0,
+            ended: false,
             failure: None,
         }
     }
@@ -118,11 +125,18 @@ impl Link {
         Ok(())
     }
 
-    /// The socket can be read or written again.
-    pub(super) fn ready(&mut self, now_ms: u64, buffer: &mut [u8; READ_BYTES]) -> LinkEvent {
+    /// The socket can be read or written again; `ended` is whether the other end has closed.
+    pub(super) fn ready(
+        &mut self,
+        now_ms: u64,
+        ended: bool,
+        buffer: &mut [u8; READ_BYTES],
+    ) -> LinkEvent {
+        self.ended = ended;
         match &mut self.state {
             State::Idle { .. } | State::Resolving => LinkEvent::Nothing,
             State::Connecting { stream, .. } => match connected(stream) {
+                Ok(true) if ended => self.failed(now_ms, CLOSED),
                 Ok(true) => LinkEvent::Connected,
                 Ok(false) => LinkEvent::Nothing,
                 Err(error) => self.failed(now_ms, &error.to_string()),
@@ -130,7 +144,8 @@ impl Link {
             State::Greeting {
                 stream, decoder, ..
             } => {
-                let end = socket::read(stream, buffer, |bytes| decoder.receive(bytes));
+                // A hello is shorter than the buffer: one read takes all of it that came.
+                let end = socket::read(stream, buffer, ended, |bytes| decoder.receive(bytes));
                 let hello = decoder
                     .next_frame()
                     .and_then(|frame| frame.map(hello::decode).transpose());
@@ -139,17 +154,17 @@ impl Link {
                     Ok(Some(Err(version))) => {
                         self.failed(now_ms, &hello::other_version(version).reason)
                     }
-                    Ok(None) if end != ReadEnd::Closed => self.flushed(now_ms),
-                    Ok(None) => self.failed(now_ms, "it closed the connection"),
+                    Ok(None) if ended || end == ReadEnd::Closed => self.failed(now_ms, CLOSED),
+                    Ok(None) => self.flushed(now_ms),
                     Err(error) => self.failed(now_ms, &error.to_string()),
                 }
             }
             State::Ready { stream } => {
                 // Nothing is ever said on it in this direction.
                 let mut said = false;
-                let end = socket::read(stream, buffer, |_| said = true);
-                match said || end == ReadEnd::Closed {
-                    true => self.failed(now_ms, "it closed the connection"),
+                let end = socket::read(stream, buffer, ended, |_| said = true);
+                match said || ended || end == ReadEnd::Closed {
+                    true => self.failed(now_ms, CLOSED),
                     false => self.flushed(now_ms),
                 }
             }
@@ -180,8 +195,11 @@ impl Link {
         self.flush(now_ms);
     }
 
-    /// The other end is whom we want.
-    pub(super) fn accept(&mut self) {
+    /// The other end is whom we want. If it closed behind its answer, no event will tell.
+    pub(super) fn accept(&mut self, now_ms: u64) {
+        if self.ended {
+            return self.fail(now_ms, CLOSED);
+        }
         let State::Greeting { stream, .. } = self.take_state() else {
             unreachable!("only an answer to a greeting is accepted")
         };
@@ -263,5 +281,66 @@ fn connected(stream: &TcpStream) -> io::Result<bool> {
         Ok(_) => socket::configure(stream).map(|()| true),
         Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        io::Write as _,
+        net::{Shutdown, TcpListener},
+    };
+
+    use mio::{Events, Poll, event::Event};
+
+    use super::*;
+
+    fn wait(poll: &mut Poll, is_it: impl Fn(&Event) -> bool) {
+        let mut events = Events::with_capacity(1);
+        while !events.iter().any(&is_it) {
+            poll.poll(&mut events, None).expect("polled");
+        }
+    }
+
+    fn hello() -> Vec<u8> {
+        let me = hello::Introduction {
+            cluster_id: [7; 16],
+            node_id: NodeId(1),
+            incarnation: [1; 16],
+            peer_address: String::new(),
+            client_address: String::new(),
+            heartbeat_ms: 50,
+            election_timeout_ms: 150,
+            members: Vec::new(),
+        };
+        let mut frame = Vec::new();
+        hello::encode(&me, &BTreeMap::new(), None, &mut frame);
+        frame
+    }
+
+    #[test]
+    fn a_link_whose_end_came_with_the_answer_is_not_ready() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut poll = Poll::new().expect("a poll");
+        let mut buffer = [0; READ_BYTES];
+        let mut link = Link::new(NodeId(1), address.to_string());
+        link.connect(address, poll.registry(), 0)
+            .expect("it listens");
+        wait(&mut poll, Event::is_writable);
+        let event = link.ready(0, false, &mut buffer);
+        assert!(matches!(event, LinkEvent::Connected), "{event:?}");
+        link.greet(hello(), 0);
+
+        let (mut other, _) = listener.accept().expect("connected");
+        other.write_all(&hello()).expect("answered");
+        other.shutdown(Shutdown::Write).expect("closed");
+        wait(&mut poll, Event::is_read_closed);
+        let event = link.ready(0, true, &mut buffer);
+        assert!(matches!(event, LinkEvent::Answered(_)), "{event:?}");
+        link.accept(0);
+        assert!(!link.is_ready(), "nobody reads what is sent on it");
+        assert!(link.take_failure().is_some());
     }
 }

@@ -7,6 +7,7 @@ mod hello;
 mod identity;
 mod inbound;
 mod link;
+mod log_line;
 mod network;
 mod peer_list;
 mod resolver;
@@ -112,6 +113,7 @@ impl Node {
             Arc::clone(&shared),
             me,
             data_dir,
+            log_is_empty,
             &config.peers,
         )
         .map_err(system)?;

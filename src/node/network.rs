@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use mio::{Events, Interest, Poll, Token, net::TcpListener};
+use mio::{
+    Events, Interest, Poll, Token,
+    net::{TcpListener, TcpStream},
+};
+use rustix::io::Errno;
 
 use super::{
     handle::Shared,
@@ -55,8 +59,8 @@ pub(super) enum NetworkError {
 enum Accept {
     Drained,
     More,
-    /// The system had no descriptor to give: try again at the next tick.
-    Failed,
+    /// The system had no descriptor or memory to give: try again at the next tick.
+    Exhausted,
 }
 
 /// The connections of one node.
@@ -67,6 +71,7 @@ pub(super) struct Network {
     resolver: Resolver,
     me: Introduction,
     data_dir: DataDir,
+    log_was_empty: bool,
     links: BTreeMap<NodeId, Link>,
     inbound: BTreeMap<usize, Inbound>,
     next_inbound: usize,
@@ -80,16 +85,18 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Connections to and from the members in `names`, on a bound listener.
+    /// Connections to and from the members in `names`, on a bound listener. A log that was empty
+    /// at the start may have been wiped.
     ///
     /// # Errors
-    /// When the system has no poll or thread to give.
+    /// When the system does not let the listener be polled.
     pub(super) fn new(
         poll: Poll,
         mut listener: TcpListener,
         shared: Arc<Shared>,
         me: Introduction,
         data_dir: DataDir,
+        log_was_empty: bool,
         names: &BTreeMap<NodeId, String>,
     ) -> io::Result<Network> {
         poll.registry()
@@ -102,10 +109,14 @@ impl Network {
             poll,
             events: Events::with_capacity(256),
             listener,
-            resolver: Resolver::start(shared)?,
+            resolver: Resolver::new(move || {
+                // It fails only when the loop is gone, and with it the need.
+                let _ = shared.waker.wake();
+            }),
             client_addresses: BTreeMap::from([(me.node_id, me.client_address.clone())]),
             me,
             data_dir,
+            log_was_empty,
             links,
             inbound: BTreeMap::new(),
             next_inbound: FIRST_INBOUND,
@@ -136,17 +147,19 @@ impl Network {
             _ => {}
         }
         let now_ms = now_ms();
-        let tokens: Vec<Token> = self.events.iter().map(mio::event::Event::token).collect();
-        for token in tokens {
+        let events = self.events.iter();
+        let ready = events.map(|e| (e.token(), e.is_read_closed() || e.is_error()));
+        let ready: Vec<(Token, bool)> = ready.collect();
+        for (token, ended) in ready {
             match token {
                 WAKER => {}
                 LISTENER => self.accept = Accept::More,
                 Token(id) if id >= FIRST_INBOUND => {
                     if let Some(inbound) = self.inbound.get_mut(&id) {
-                        inbound.readable = true;
+                        inbound.ready(ended);
                     }
                 }
-                Token(id) => self.link_ready(NodeId(id as u64), now_ms)?,
+                Token(id) => self.link_ready(NodeId(id as u64), ended, now_ms)?,
             }
         }
         if self.accept == Accept::More {
@@ -229,7 +242,7 @@ impl Network {
 
     /// Reconnects what is due and closes what is overdue.
     pub(super) fn tick(&mut self, now_ms: u64) {
-        if self.accept == Accept::Failed {
+        if self.accept == Accept::Exhausted {
             self.accept = Accept::More;
         }
         let mut failed = Vec::new();
@@ -273,29 +286,32 @@ impl Network {
 
     fn accept(&mut self, now_ms: u64) -> Accept {
         for _ in 0..ACCEPTS_PER_TURN {
-            let accepted = self.listener.accept().and_then(|(mut stream, _)| {
-                socket::configure(&stream)?;
-                let token = Token(self.next_inbound);
-                let registry = self.poll.registry();
-                registry.register(&mut stream, token, Interest::READABLE)?;
-                Ok(stream)
-            });
-            match accepted {
-                Ok(stream) => {
-                    self.make_room();
-                    let inbound = Inbound::new(stream, now_ms);
-                    self.inbound.insert(self.next_inbound, inbound);
-                    self.next_inbound += 1;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accept::Drained,
-                Err(error) => {
-                    let text = format!("cannot accept a connection: {error}");
-                    self.complain(None, "accept", &text, now_ms);
-                    return Accept::Failed;
-                }
+            let accepted = self.listener.accept();
+            let after = accepted.as_ref().map_or_else(after_error, |_| Accept::More);
+            if after == Accept::Drained {
+                return after;
+            }
+            if let Err(error) = accepted.and_then(|(stream, _)| self.take_in(stream, now_ms)) {
+                let text = format!("cannot accept a connection: {error}");
+                self.complain(None, "accept", &text, now_ms);
+            }
+            if after == Accept::Exhausted {
+                return after;
             }
         }
         Accept::More
+    }
+
+    fn take_in(&mut self, mut stream: TcpStream, now_ms: u64) -> io::Result<()> {
+        socket::configure(&stream)?;
+        let token = Token(self.next_inbound);
+        let registry = self.poll.registry();
+        registry.register(&mut stream, token, Interest::READABLE)?;
+        self.make_room();
+        let inbound = Inbound::new(stream, now_ms);
+        self.inbound.insert(self.next_inbound, inbound);
+        self.next_inbound += 1;
+        Ok(())
     }
 
     /// The oldest stranger goes: the newest may be a member, and a member says hello at once.
@@ -323,11 +339,11 @@ impl Network {
         }
     }
 
-    fn link_ready(&mut self, node: NodeId, now_ms: u64) -> Result<(), NetworkError> {
+    fn link_ready(&mut self, node: NodeId, ended: bool, now_ms: u64) -> Result<(), NetworkError> {
         let Some(link) = self.links.get_mut(&node) else {
             return Ok(());
         };
-        match link.ready(now_ms, &mut self.buffer) {
+        match link.ready(now_ms, ended, &mut self.buffer) {
             LinkEvent::Nothing => {}
             LinkEvent::Connected => {
                 let mut hello = Vec::new();
@@ -335,7 +351,11 @@ impl Network {
                 link.greet(hello, now_ms);
             }
             LinkEvent::Answered(hello) => match self.judge(&hello, Some(node), now_ms)? {
-                Ok(()) => self.links.get_mut(&node).expect("just there").accept(),
+                Ok(()) => self
+                    .links
+                    .get_mut(&node)
+                    .expect("just there")
+                    .accept(now_ms),
                 Err(refusal) => {
                     let link = self.links.get_mut(&node).expect("just there");
                     link.fail(now_ms, &refusal.reason);
@@ -372,7 +392,9 @@ impl Network {
     }
 
     /// Decides on a hello. Who is accepted is pinned first, durably: its votes and
-    /// acknowledgements count from here on.
+    /// acknowledgements count from here on. That this node was replaced is believed of members
+    /// only, and only where there was no log to prove the contrary: else one forged or stale pin
+    /// stops a sound node for good.
     fn judge(
         &mut self,
         hello: &Hello,
@@ -380,10 +402,15 @@ impl Network {
         now_ms: u64,
     ) -> Result<Result<(), Refusal>, NetworkError> {
         let node = hello.node_id;
-        if hello.replaces(&self.me) {
-            return Err(NetworkError::Replaced);
+        let mut checked = hello.check(&self.me, self.data_dir.pins(), expected);
+        if checked.is_ok() && hello.replaces(&self.me) {
+            if self.log_was_empty {
+                return Err(NetworkError::Replaced);
+            }
+            let reason = format!("at node {node}, {}", hello::wiped(self.me.node_id));
+            checked = Err(Refusal::new(Code::Incarnation, reason));
         }
-        if let Err(refusal) = hello.check(&self.me, self.data_dir.pins(), expected) {
+        if let Err(refusal) = checked {
             let member = self.links.contains_key(&node).then_some(node);
             self.complain(member, refusal.code.as_str_name(), &refusal.reason, now_ms);
             return Ok(Err(refusal));
@@ -391,11 +418,7 @@ impl Network {
         if let Some(reason) = &hello.refused {
             let text = format!("node {node} refuses this node: {reason}");
             self.complain(Some(node), "refuses us", &text, now_ms);
-            let code = Code::Unspecified;
-            return Ok(Err(Refusal {
-                code,
-                reason: "you refused first".to_owned(),
-            }));
+            return Ok(Err(Refusal::new(Code::Unspecified, "you refused first")));
         }
         self.data_dir
             .pin(node, hello.incarnation)
@@ -419,11 +442,50 @@ impl Network {
 
     /// Logs what is wrong with a member, or with strangers, each kind of thing once in a while: a
     /// peer that retries must not fill the disk.
-    fn complain(&mut self, about: Option<NodeId>, kind: &'static str, text: &str, now_ms: u64) {
+    pub(super) fn complain(
+        &mut self,
+        about: Option<NodeId>,
+        kind: &'static str,
+        text: &str,
+        now_ms: u64,
+    ) {
         let last_ms = self.logged_ms.get(&(about, kind));
         if last_ms.is_none_or(|last_ms| now_ms - last_ms >= LOG_EVERY_MS) {
             self.logged_ms.insert((about, kind), now_ms);
             tracing::warn!("{text}");
+        }
+    }
+}
+
+/// What to do after accepting failed. Most errors are those of one connection, which is gone with
+/// them (accept(2)): the next may be a member's.
+fn after_error(error: &io::Error) -> Accept {
+    let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    match Errno::from_io_error(error) {
+        Some(Errno::AGAIN) => Accept::Drained,
+        Some(errno) if exhausted.contains(&errno) => Accept::Exhausted,
+        _ => Accept::More,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepting_waits_only_when_the_system_has_nothing_to_give() {
+        for (errno, after) in [
+            (Errno::AGAIN, Accept::Drained),
+            (Errno::MFILE, Accept::Exhausted),
+            (Errno::NFILE, Accept::Exhausted),
+            (Errno::NOMEM, Accept::Exhausted),
+            (Errno::NOBUFS, Accept::Exhausted),
+            (Errno::CONNABORTED, Accept::More),
+            (Errno::INTR, Accept::More),
+            (Errno::PROTO, Accept::More),
+            (Errno::PERM, Accept::More),
+        ] {
+            assert_eq!(after_error(&errno.into()), after, "{errno}");
         }
     }
 }

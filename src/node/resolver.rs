@@ -1,5 +1,5 @@
-//! Host names become addresses on a thread of their own: a name server may take seconds, and the
-//! event loop has heartbeats to send.
+//! Host names become addresses on a thread for each lookup: a name server may take seconds, while
+//! the event loop has heartbeats to send and other names their own servers.
 
 use std::{
     io,
@@ -10,49 +10,65 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::handle::Shared;
 use crate::raft::NodeId;
 
 /// Where a node was found, or why not.
 pub(super) type Resolved = (NodeId, io::Result<SocketAddr>);
 
-/// A name to look up for a node, and which of its addresses to take.
-type Question = (NodeId, String, usize);
-
-/// Looks names up, one after the other.
+/// Looks names up. Who asks for a node waits for the answer before asking again, so that there are
+/// no more threads than nodes.
 pub(super) struct Resolver {
-    names: Sender<Question>,
+    answers: Answers,
     found: Receiver<Resolved>,
 }
 
+#[derive(Clone)]
+struct Answers {
+    found: Sender<Resolved>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Answers {
+    fn give(&self, node: NodeId, address: io::Result<SocketAddr>) {
+        // It fails only when the resolver is gone, and with it the need.
+        let _ = self.found.send((node, address));
+        (self.wake)();
+    }
+}
+
 impl Resolver {
-    /// Starts the thread; it ends when the resolver is dropped.
-    ///
-    /// # Errors
-    /// When no thread can be had.
-    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Resolver> {
-        let (names, asked) = unbounded::<Question>();
-        let (answer, found) = unbounded();
-        thread::Builder::new()
-            .name("resolver".to_owned())
-            .spawn(move || {
-                for (node, name, turn) in asked {
-                    let address = name
-                        .to_socket_addrs()
-                        .and_then(|found| pick(&found.collect::<Vec<_>>(), turn));
-                    // The loop is gone: so is the need.
-                    if answer.send((node, address)).is_err() || shared.waker.wake().is_err() {
-                        return;
-                    }
-                }
-            })?;
-        Ok(Resolver { names, found })
+    /// Calls `wake` whenever something was found.
+    pub(super) fn new(wake: impl Fn() + Send + Sync + 'static) -> Resolver {
+        let (sender, found) = unbounded();
+        let answers = Answers {
+            found: sender,
+            wake: Arc::new(wake),
+        };
+        Resolver { answers, found }
     }
 
     /// Asks for an address of a `host:port`: another one with each `turn`, if it has several.
     pub(super) fn ask(&self, node: NodeId, name: &str, turn: usize) {
-        // It fails only when the thread is gone with the process.
-        let _ = self.names.send((node, name.to_owned(), turn));
+        if let Ok(address) = name.parse() {
+            return self.answers.give(node, Ok(address));
+        }
+        let name = name.to_owned();
+        self.look_up(node, turn, move || Ok(name.to_socket_addrs()?.collect()));
+    }
+
+    fn look_up(
+        &self,
+        node: NodeId,
+        turn: usize,
+        look: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
+    ) {
+        let answers = self.answers.clone();
+        let started = thread::Builder::new()
+            .name(format!("resolve-{node}"))
+            .spawn(move || answers.give(node, look().and_then(|found| pick(&found, turn))));
+        if let Err(error) = started {
+            self.answers.give(node, Err(error));
+        }
     }
 
     /// What was found since.
@@ -73,11 +89,44 @@ fn pick(addresses: &[SocketAddr], turn: usize) -> io::Result<SocketAddr> {
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
     #[test]
     fn every_address_of_a_name_gets_its_turn() {
-        let addresses = ["[::1]:1", "127.0.0.1:1"].map(|a| a.parse().expect("an address"));
+        let addresses = ["[::1]:1", "127.0.0.1:1"].map(address);
         let picked = [0, 1, 2].map(|turn| pick(&addresses, turn).expect("there are two"));
         assert_eq!(picked, [addresses[0], addresses[1], addresses[0]]);
         assert!(pick(&[], 3).is_err());
+    }
+
+    #[test]
+    fn an_address_is_found_at_once() {
+        let resolver = Resolver::new(|| {});
+        resolver.ask(NodeId(1), "[::1]:9000", 5);
+        let (node, found) = resolver.found().next().expect("without a lookup");
+        assert_eq!(node, NodeId(1));
+        assert_eq!(found.expect("an address"), address("[::1]:9000"));
+    }
+
+    #[test]
+    fn a_slow_name_delays_no_other() {
+        let (woken, wakes) = unbounded();
+        let resolver = Resolver::new(move || woken.send(()).expect("the test waits"));
+        let (answer, name_server) = unbounded::<()>();
+        resolver.look_up(NodeId(1), 0, move || {
+            name_server.recv().expect("it answers in the end");
+            Ok(vec![address("127.0.0.1:1")])
+        });
+        resolver.look_up(NodeId(2), 0, || Ok(vec![address("127.0.0.1:2")]));
+        for node in [2, 1] {
+            wakes.recv().expect("woken");
+            let found: Vec<_> = resolver.found().map(|(node, _)| node).collect();
+            assert_eq!(found, [NodeId(node)]);
+            if node == 2 {
+                answer.send(()).expect("the lookup waits");
+            }
+        }
     }
 }

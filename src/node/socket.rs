@@ -36,10 +36,11 @@ pub(super) fn configure(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(SILENCE_MAX))
 }
 
-/// Reads once and hands on what came.
+/// Reads once and hands on what came. `ended` is whether the other end is known to have closed.
 pub(super) fn read(
     stream: &mut TcpStream,
     buffer: &mut [u8],
+    ended: bool,
     mut take: impl FnMut(&[u8]),
 ) -> ReadEnd {
     loop {
@@ -47,8 +48,9 @@ pub(super) fn read(
             Ok(0) => ReadEnd::Closed,
             Ok(n) => {
                 take(&buffer[..n]);
-                // A short read emptied the socket; new bytes make a new event.
-                if n == buffer.len() {
+                // A short read emptied the socket; new bytes make a new event. An end that is known
+                // already makes none.
+                if n == buffer.len() || ended {
                     ReadEnd::More
                 } else {
                     ReadEnd::Drained
