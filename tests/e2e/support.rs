@@ -69,14 +69,27 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// The program under test.
 pub fn raftkv() -> Command {
-    let directory = std::env::var_os("RAFTKV_BIN_DIR").map(PathBuf::from);
-    let program = directory.map_or_else(
-        || PathBuf::from(env!("CARGO_BIN_EXE_raftkv")),
-        |directory| directory.join("raftkv"),
-    );
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     command.stdin(Stdio::null());
     command
+}
+
+/// Where it is: in `RAFTKV_BIN_DIR`, where cargo says (which it does in the package of the program
+/// only), or in a profile's directory beside the test's own.
+fn program() -> PathBuf {
+    if let Some(directory) = std::env::var_os("RAFTKV_BIN_DIR") {
+        return PathBuf::from(directory).join("raftkv");
+    }
+    if let Some(program) = option_env!("CARGO_BIN_EXE_raftkv") {
+        return PathBuf::from(program);
+    }
+    let test = std::env::current_exe().expect("a path of this test");
+    let profiles = test.ancestors().nth(3).expect("target/PROFILE/deps/TEST");
+    let mut programs = ["debug", "release"].map(|profile| profiles.join(profile).join("raftkv"));
+    // The profile of the test first: what cargo built last.
+    programs.sort_by_key(|program| !test.starts_with(program.parent().expect("a profile")));
+    let found = programs.into_iter().find(|program| program.exists());
+    found.unwrap_or_else(|| panic!("no raftkv below {}: run `make build`", profiles.display()))
 }
 
 /// A process whose output can be waited for. It is killed when dropped.
