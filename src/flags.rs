@@ -244,6 +244,12 @@ impl NodeFlags {
             )));
         };
         let advertised = match self.kv_advertise {
+            Some(address) if is_unspecified(&address) => {
+                return Err(StartError::Flag(format!(
+                    "--kv-advertise {address} is no address that a client can connect to; name \
+                     the host that clients reach this node by"
+                )));
+            }
             Some(address) => address,
             None => reachable(&kv_listen, own_address),
         };
@@ -266,14 +272,20 @@ impl NodeFlags {
 /// Where clients reach a node that listens at `kv_listen`: there, unless that is every address of
 /// the machine; then under the name that its peers know it by.
 fn reachable(kv_listen: &str, own_address: &str) -> String {
-    let unspecified = |host: &str| {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
-    };
     match (split_address(kv_listen), split_address(own_address)) {
-        (Some((host, port)), Some((name, _))) if unspecified(host) => format!("{name}:{port}"),
+        (Some((_, port)), Some((name, _))) if is_unspecified(kv_listen) => {
+            format!("{name}:{port}")
+        }
         _ => kv_listen.to_owned(),
     }
+}
+
+/// Whether the host of an address stands for every address of the machine, as 0.0.0.0 does.
+fn is_unspecified(address: &str) -> bool {
+    split_address(address).is_some_and(|(host, _)| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    })
 }
 
 /// One node of `raftkv dev`.
@@ -386,6 +398,11 @@ mod tests {
             ("--raft-listen", "9000", "no port"),
             ("--kv-listen", "a:0", "no port from 1 to 65535"),
             ("--kv-advertise", "a", "no port"),
+            (
+                "--kv-advertise",
+                "0.0.0.0:9100",
+                "no address that a client can connect to",
+            ),
             ("--heartbeat-ms", "0", "0 is not in 10..=60000"),
             (
                 "--election-timeout-ms",

@@ -23,7 +23,8 @@ mod exit {
     pub const NEGATIVE: u8 = 1;
     /// The command line is wrong.
     pub const USAGE: u8 = 2;
-    /// Nobody could do it in time; nothing was applied, and repeating is safe.
+    /// Nobody could do it in time, or what was read cannot be printed; nothing was applied, and
+    /// repeating is safe.
     pub const UNAVAILABLE: u8 = 3;
     /// The write was sent, and what became of it is not known.
     pub const OUTCOME_UNKNOWN: u8 = 4;
@@ -100,7 +101,8 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     ExitCode::from(run(arguments).unwrap_or_else(|(code, message)| {
-        eprintln!("raftkv-cli: {message}");
+        // Without a reader of stderr the exit code still tells.
+        let _ = writeln!(io::stderr(), "raftkv-cli: {message}");
         code
     }))
 }
@@ -113,28 +115,48 @@ fn run(arguments: Arguments) -> Result<u8, (u8, String)> {
         Command::Put { key, value } => {
             let value = value.map_or_else(value_of_stdin, Ok)?;
             client.put(key, value).map_err(explain)?;
-            print("OK")
+            confirm()
         }
         Command::Get { key } => match client.get(key.as_str()).map_err(explain)? {
             Some(value) => print(&value),
             None => Err(not_found(&key)),
         },
         Command::Delete { key } => match client.delete(key.as_str()).map_err(explain)? {
-            true => print("OK"),
+            true => confirm(),
             false => Err(not_found(&key)),
         },
     }
 }
 
-fn print(line: &str) -> Result<u8, (u8, String)> {
+/// Says that a write is done. Where that cannot be printed the write is done all the same, and
+/// the exit code must not say otherwise.
+fn confirm() -> Result<u8, (u8, String)> {
+    if let Err(error) = write_line("OK") {
+        let _ = writeln!(
+            io::stderr(),
+            "raftkv-cli: done, but stdout takes no output: {error}"
+        );
+    }
+    Ok(exit::DONE)
+}
+
+fn print(value: &str) -> Result<u8, (u8, String)> {
+    let failed = |error| {
+        (
+            exit::UNAVAILABLE,
+            format!("stdout takes no output: {error}"),
+        )
+    };
+    write_line(value).map_err(failed)?;
+    Ok(exit::DONE)
+}
+
+fn write_line(line: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    // A reader that has seen enough, as `head` has, is no failure.
     match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err((
-            exit::REFUSED,
-            format!("done, but stdout takes no output: {error}"),
-        )),
-        _ => Ok(exit::DONE),
+        // A reader that has seen enough, as `head` has, is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        ended => ended,
     }
 }
 
@@ -163,6 +185,11 @@ fn value_of_stdin() -> Result<String, (u8, String)> {
     let mut value = Vec::new();
     let read = stdin.lock().take(limit).read_to_end(&mut value);
     read.map_err(|error| (exit::USAGE, format!("stdin cannot be read: {error}")))?;
+    if value.is_empty() {
+        // As cron and `ssh -n` have it: an empty value by accident is a value lost.
+        let text = "stdin is empty; to store an empty value give it: put KEY ''";
+        return Err((exit::USAGE, text.into()));
+    }
     if value.len() > VALUE_MAX_BYTES {
         let text = format!("the value on stdin has more than {VALUE_MAX_BYTES} bytes; split it");
         return Err((exit::REFUSED, text));

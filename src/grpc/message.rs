@@ -79,9 +79,8 @@ impl Deframer {
         };
         let held_bytes = held.len();
         let length = check_prefix(*prefix)?;
+        // No memory for what is only announced: a prefix is five bytes, and promises are cheap.
         if held_bytes < PREFIX_BYTES + length {
-            self.buffer
-                .reserve(PREFIX_BYTES + length - self.buffer.len());
             return Ok(None);
         }
         if self.buffer.is_empty() {
@@ -158,6 +157,17 @@ mod tests {
             Some(Code::ResourceExhausted)
         );
         assert_eq!(code_of(&[0, 0, 0x40, 0, 0]), None);
+    }
+
+    #[test]
+    fn an_announced_length_takes_no_memory() {
+        let mut deframer = Deframer::new();
+        deframer.push(Bytes::from_static(&[0, 0, 0x40, 0, 0, 7]));
+        assert_eq!(deframer.next(), Ok(None));
+        deframer.push(Bytes::from_static(&[7]));
+        assert_eq!(deframer.next(), Ok(None));
+        let bytes = deframer.buffer.capacity();
+        assert!(bytes < 1024, "{bytes} bytes for a message of which 2 came");
     }
 
     #[test]

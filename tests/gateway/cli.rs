@@ -110,6 +110,44 @@ fn a_value_left_out_is_read_from_stdin_to_the_byte() {
 }
 
 #[test]
+fn a_write_that_is_done_is_exit_code_0_whatever_becomes_of_its_ok() {
+    let node = Node::answering(Answer::Put);
+    let full = || {
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("a full device")
+    };
+    let mut put = command(node.address(), &["put", "a", "1"]);
+    let status = put
+        .stdout(full())
+        .stderr(full())
+        .status()
+        .expect("a program that runs");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn an_exit_code_needs_no_reader_of_stderr() {
+    let node = Node::answering(Answer::Unknown);
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .expect("a full device");
+    let mut put = command(node.address(), &["put", "a", "1"]);
+    let status = put.stderr(full).status().expect("a program that runs");
+    assert_eq!(status.code(), Some(4));
+}
+
+#[test]
+fn an_empty_stdin_is_no_value() {
+    let node = Node::answering(Answer::Put);
+    let output = run_with_stdin(node.address(), &["put", "a"], b"");
+    assert_says(&output, 2, "", "stdin is empty");
+    assert_says(&run(node.address(), &["put", "a", ""]), 0, "OK\n", "");
+}
+
+#[test]
 fn a_value_beyond_the_limit_or_not_utf8_is_exit_code_5() {
     let node = Node::answering(Answer::Put);
     let long = vec![b'v'; (1 << 20) + 1];
