@@ -1,5 +1,7 @@
 //! One client's connection: its socket, its HTTP/2 state and its open calls.
 
+mod streams;
+
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
@@ -8,7 +10,6 @@ use std::{
 
 use bytes::Bytes;
 use mio::net::TcpStream;
-use prost::Message;
 
 use super::{
     Shared,
@@ -18,17 +19,16 @@ use crate::{
     grpc::{self, Code, Deframer, Refusal, Status},
     h2::{self, Event, Header, Limits, StreamGone, StreamId},
     node::Answer,
-    proto::grpc::{
-        health::v1::health_check_response::ServingStatus, reflection::v1::ServerReflectionRequest,
-    },
+    proto::grpc::health::v1::health_check_response::ServingStatus,
     replica::Operation,
 };
 
 /// Read in one turn at most, so that one client cannot keep the others waiting.
 const TURN_READ_BYTES: usize = 256 << 10;
 
-/// Bytes that wait for a client which goes on asking about the services.
-const REFLECTION_QUEUE_BYTES: usize = 1 << 20;
+/// Largest question about the services or their health, in bytes: such a question holds little more
+/// than a name, and what is unfinished of it must not take what requests need.
+const QUESTION_MAX_BYTES: usize = 16 << 10;
 
 /// Time that what still arrives after our goodbye is read and dropped: a socket closed with unread
 /// bytes resets the connection, and the client may lose the goodbye.
@@ -151,12 +151,6 @@ impl Connection {
         self.calls.is_empty().then_some(self.active_ms)
     }
 
-    /// Whether a call here watches the health of a service.
-    pub fn has_watchers(&self) -> bool {
-        let mut calls = self.calls.values();
-        calls.any(|call| matches!(call.state, State::Watching(_)))
-    }
-
     /// Takes no new calls; those that wait for the node go on, streams end.
     pub fn shut_down(&mut self) {
         let endless: Vec<StreamId> = self
@@ -191,28 +185,6 @@ impl Connection {
         }
         let response = service::kv_response(*method, answer);
         self.respond(stream, &response);
-    }
-
-    /// Tells watchers what has changed for them.
-    pub fn tell_watchers(&mut self, leader_known: bool) {
-        let mut gone = Vec::new();
-        for (stream, call) in &mut self.calls {
-            if let State::Watching(told) = &mut call.state {
-                let status = service::health("", leader_known);
-                // A service that is unknown stays so: the build knows all of them.
-                if *told == ServingStatus::ServiceUnknown || *told == status {
-                    continue;
-                }
-                *told = status;
-                let message = grpc::encode(&service::health_message(status));
-                if self.h2.send_data(*stream, message, false).is_err() {
-                    gone.push(*stream);
-                }
-            }
-        }
-        for stream in gone {
-            self.calls.remove(&stream);
-        }
     }
 
     /// Writes until the socket is full or nothing is left.
@@ -326,11 +298,6 @@ impl Connection {
         }
     }
 
-    fn reflects(&self, stream: StreamId) -> bool {
-        let call = self.calls.get(&stream);
-        call.is_some_and(|call| matches!(call.state, State::Reflecting(_)))
-    }
-
     fn request_data(&mut self, stream: StreamId, data: Bytes, shared: &Shared) {
         let full = shared.is_full(|| self.buffered_bytes(), data.len());
         let Some(call) = self.calls.get_mut(&stream) else {
@@ -348,6 +315,9 @@ impl Connection {
                 }
             }
             State::Reflecting(deframer) => {
+                if full {
+                    return self.end_stream(stream, &service::busy());
+                }
                 deframer.push(data);
                 return self.reflect(stream, shared);
             }
@@ -444,50 +414,6 @@ impl Connection {
         }
     }
 
-    fn watch(&mut self, stream: StreamId, status: ServingStatus) {
-        let call = self.calls.get_mut(&stream).expect("the caller found it");
-        call.state = State::Watching(status);
-        let message = grpc::encode(&service::health_message(status));
-        let sent = self
-            .h2
-            .send_headers(stream, grpc::response_headers(), false)
-            .and_then(|()| self.h2.send_data(stream, message, false));
-        self.keep_if(stream, sent);
-    }
-
-    /// Answers every complete question of a reflection stream.
-    fn reflect(&mut self, stream: StreamId, shared: &Shared) {
-        loop {
-            let Some(Call {
-                state: State::Reflecting(deframer),
-                ..
-            }) = self.calls.get_mut(&stream)
-            else {
-                return;
-            };
-            let request = match deframer.next() {
-                Ok(None) => return,
-                Ok(Some(message)) => ServerReflectionRequest::decode(message).map_err(|error| {
-                    let text = format!("the message cannot be decoded: {error}");
-                    Status::new(Code::InvalidArgument, text)
-                }),
-                Err(status) => Err(status),
-            };
-            if self.h2.unsent_bytes() > REFLECTION_QUEUE_BYTES {
-                let text = "the answers are not read; read them before asking more";
-                return self.end_stream(stream, &Status::new(Code::ResourceExhausted, text));
-            }
-            match request {
-                Ok(request) => {
-                    let answer = grpc::encode(&shared.reflection.answer(request));
-                    let sent = self.h2.send_data(stream, answer, false);
-                    self.keep_if(stream, sent);
-                }
-                Err(status) => return self.end_stream(stream, &status),
-            }
-        }
-    }
-
     fn expire_calls(&mut self, now_ms: u64) {
         let expired: Vec<StreamId> = self
             .calls
@@ -546,12 +472,19 @@ impl Connection {
 impl State {
     fn of_method(method: Method) -> State {
         match method {
-            Method::Reflect => State::Reflecting(Deframer::new()),
-            Method::Kv(_) | Method::Check | Method::Watch => State::Receiving {
-                method,
-                deframer: Deframer::new(),
-                message: None,
-            },
+            Method::Reflect => State::Reflecting(Deframer::with_max(QUESTION_MAX_BYTES)),
+            Method::Kv(_) => State::receiving(method, Deframer::new()),
+            Method::Check | Method::Watch => {
+                State::receiving(method, Deframer::with_max(QUESTION_MAX_BYTES))
+            }
+        }
+    }
+
+    fn receiving(method: Method, deframer: Deframer) -> State {
+        State::Receiving {
+            method,
+            deframer,
+            message: None,
         }
     }
 }

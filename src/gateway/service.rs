@@ -21,6 +21,9 @@ use crate::{
 /// The services of which Health tells; the empty name stands for the whole server.
 const HEALTH_SERVICES: [&str; 2] = ["", "raftkv.proto.KvService"];
 
+/// Quoted at most of a path that leads nowhere: an answer is not to cost more than the question.
+const PATH_QUOTED_BYTES: usize = 200;
+
 /// What this port can be called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -49,7 +52,7 @@ impl Method {
     /// The method of a path.
     ///
     /// # Errors
-    /// UNIMPLEMENTED, with the path.
+    /// UNIMPLEMENTED, with the path or how it begins.
     pub fn of_path(path: &[u8]) -> Result<Method, Status> {
         Ok(match path {
             b"/raftkv.proto.KvService/Put" => Method::Kv(KvMethod::Put),
@@ -60,7 +63,7 @@ impl Method {
             b"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
             | b"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => Method::Reflect,
             _ => {
-                let path = String::from_utf8_lossy(path);
+                let path = String::from_utf8_lossy(&path[..path.len().min(PATH_QUOTED_BYTES)]);
                 let text = format!("no method {path:?} here; ask server reflection for what is");
                 return Err(Status::new(Code::Unimplemented, text));
             }

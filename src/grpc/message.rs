@@ -34,16 +34,32 @@ fn put_prefix(framed: &mut BytesMut, length: usize) {
 
 /// Cuts the DATA of one direction of a call into messages. A message that came within one piece is
 /// a view of it; only one that spans pieces is copied.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Deframer {
+    message_max_bytes: usize,
     buffer: BytesMut,
     whole: Bytes,
 }
 
+impl Default for Deframer {
+    fn default() -> Deframer {
+        Deframer::new()
+    }
+}
+
 impl Deframer {
-    /// Nothing received yet.
+    /// Nothing received yet; takes messages up to [`MESSAGE_MAX_BYTES`].
     pub fn new() -> Deframer {
-        Deframer::default()
+        Deframer::with_max(MESSAGE_MAX_BYTES)
+    }
+
+    /// Nothing received yet; takes messages up to so many bytes.
+    pub fn with_max(message_max_bytes: usize) -> Deframer {
+        Deframer {
+            message_max_bytes,
+            buffer: BytesMut::new(),
+            whole: Bytes::new(),
+        }
     }
 
     /// Takes the next piece of the body. Call [`Deframer::next`] until it has no more before
@@ -62,7 +78,7 @@ impl Deframer {
     ///
     /// # Errors
     /// From the prefix alone, before memory is taken: RESOURCE_EXHAUSTED for a message above
-    /// [`MESSAGE_MAX_BYTES`], INTERNAL for a compressed one (no compression is negotiated). The
+    /// the largest that is taken, INTERNAL for a compressed one (no compression is negotiated). The
     /// call is over then.
     #[expect(
         clippy::should_implement_trait,
@@ -78,7 +94,7 @@ impl Deframer {
             return Ok(None);
         };
         let held_bytes = held.len();
-        let length = check_prefix(*prefix)?;
+        let length = check_prefix(*prefix, self.message_max_bytes)?;
         // No memory for what is only announced: a prefix is five bytes, and promises are cheap.
         if held_bytes < PREFIX_BYTES + length {
             return Ok(None);
@@ -111,7 +127,7 @@ impl Deframer {
     }
 }
 
-fn check_prefix(prefix: [u8; PREFIX_BYTES]) -> Result<usize, Status> {
+fn check_prefix(prefix: [u8; PREFIX_BYTES], max_bytes: usize) -> Result<usize, Status> {
     let [flag, length @ ..] = prefix;
     match flag {
         0 => {}
@@ -127,11 +143,11 @@ fn check_prefix(prefix: [u8; PREFIX_BYTES]) -> Result<usize, Status> {
         }
     }
     match usize::try_from(u32::from_be_bytes(length)) {
-        Ok(length) if length <= MESSAGE_MAX_BYTES => Ok(length),
+        Ok(length) if length <= max_bytes => Ok(length),
         _ => Err(Status::new(
             Code::ResourceExhausted,
             format!(
-                "a message of {} bytes; the limit is {MESSAGE_MAX_BYTES}",
+                "a message of {} bytes; the limit is {max_bytes}",
                 u32::from_be_bytes(length)
             ),
         )),

@@ -121,6 +121,32 @@ fn a_message_above_4_mib_is_refused_from_its_prefix_and_the_connection_goes_on()
 }
 
 #[test]
+fn a_question_above_16_kib_is_refused_from_its_prefix() {
+    let node = Node::answering(Answer::Put);
+    let mut wire = Wire::connect(node.address());
+    for path in [
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+    ] {
+        let stream = wire.open(path, &[]);
+        wire.send(stream, announcing((16 << 10) + 1, b""), false);
+        let reply = wire.reply(stream);
+        assert_eq!(reply.code(), Code::ResourceExhausted as u8, "{path}");
+        assert!(reply.text().contains("16384"), "{}", reply.text());
+    }
+}
+
+#[test]
+fn of_a_long_path_only_the_beginning_is_quoted() {
+    let node = Node::answering(Answer::Put);
+    let path: &'static str = String::leak(format!("/{}", "x".repeat(8 << 10)));
+    let reply = Wire::connect(node.address()).call_with(path, &[], good_body());
+    assert_refused(&reply, Code::Unimplemented, &["/xxx"]);
+    assert!(reply.text().len() < 400, "{}", reply.text());
+}
+
+#[test]
 fn a_node_that_takes_no_request_refuses_it_by_status() {
     for (error, code) in [
         (SubmitError::Full, Code::ResourceExhausted),
