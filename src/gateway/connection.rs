@@ -146,21 +146,23 @@ impl Connection {
         received + self.h2.unsent_bytes()
     }
 
-    /// Since when nothing has happened, if no call is open.
+    /// Since when the client has sent nothing, if it waits for nothing: no answer is being made or
+    /// delivered. Streams without an end do not count, or silent ones would lock all others out.
     pub fn idle_since_ms(&self) -> Option<u64> {
-        self.calls.is_empty().then_some(self.active_ms)
+        let is_idle = self.calls.values().all(Call::is_endless) && self.h2.unsent_bytes() == 0;
+        is_idle.then_some(self.active_ms)
     }
 
-    /// Takes no new calls; those that wait for the node go on, streams end.
-    pub fn shut_down(&mut self) {
+    /// Takes no new calls; those that wait for the node go on, streams end for this reason.
+    pub fn shut_down(&mut self, reason: &'static str) {
         let endless: Vec<StreamId> = self
             .calls
             .iter()
-            .filter(|(_, call)| matches!(call.state, State::Reflecting(_) | State::Watching(_)))
+            .filter(|(_, call)| call.is_endless())
             .map(|(stream, _)| *stream)
             .collect();
         for stream in endless {
-            let status = Status::new(Code::Unavailable, "this node is stopping; try another");
+            let status = Status::new(Code::Unavailable, reason);
             self.end_stream(stream, &status);
         }
         self.h2.shut_down();
@@ -490,6 +492,11 @@ impl State {
 }
 
 impl Call {
+    /// Whether it goes on for as long as the client likes.
+    fn is_endless(&self) -> bool {
+        matches!(self.state, State::Reflecting(_) | State::Watching(_))
+    }
+
     fn held_bytes(&self) -> usize {
         match &self.state {
             State::Receiving {

@@ -14,6 +14,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender};
 use mio::{Events, Interest, Poll, Waker, net};
 use rustix::process::{Resource, getrlimit};
+use socket2::{SockRef, TcpKeepalive};
 
 use super::{
     Backend, Shared, Wake,
@@ -42,6 +43,9 @@ const WATCH_PERIOD_MS: u64 = 100;
 /// Time until accepting is tried again after the system refused, as it does without free
 /// descriptors.
 const ACCEPT_RETRY_MS: u64 = 100;
+
+/// A client whose system acknowledges nothing for this long is gone, and its place is free.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 
 /// Time that calls in flight get to finish after [`super::Gateway::shut_down`].
 const SHUTDOWN_MS: u64 = 5_000;
@@ -204,7 +208,8 @@ impl Server {
         self.listener = None;
         self.accept_at_ms = None;
         for (number, slot) in &mut self.connections {
-            slot.connection.shut_down();
+            slot.connection
+                .shut_down("this node is stopping; try another");
             self.due.insert(*number);
         }
     }
@@ -229,8 +234,7 @@ impl Server {
         if self.connections.len() >= self.connections_max && !self.make_room() {
             return;
         }
-        // Without it each small answer waits for the client's delayed ACK, some 40 ms.
-        if socket.set_nodelay(true).is_err() {
+        if configure(&socket).is_err() {
             return;
         }
         let number = self.next_connection;
@@ -255,7 +259,8 @@ impl Server {
         self.due.insert(number);
     }
 
-    /// Drops the connection that is idle for longest, if one is.
+    /// Drops the connection that is idle for longest, if one is. It is told so, for its client to
+    /// know that no call was lost.
     fn make_room(&mut self) -> bool {
         let idle = self.connections.iter().filter_map(|(number, slot)| {
             let since_ms = slot.connection.idle_since_ms()?;
@@ -264,6 +269,10 @@ impl Server {
         let Some((_, number)) = idle.min() else {
             return false;
         };
+        if let Some(slot) = self.connections.get_mut(&number) {
+            slot.connection
+                .shut_down("this node has too many connections; connect again");
+        }
         self.remove(number);
         true
     }
@@ -413,6 +422,18 @@ impl Server {
         // Closing the socket takes it out of the poll, whether or not this succeeds.
         let _ = self.poll.registry().deregister(slot.connection.socket());
     }
+}
+
+/// Makes a connection answer at once and notice when its client is gone without a word.
+fn configure(socket: &net::TcpStream) -> io::Result<()> {
+    // Without it each small answer waits for the client's delayed ACK, some 40 ms.
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    let keepalive = TcpKeepalive::new()
+        .with_time(SILENCE_MAX)
+        .with_interval(SILENCE_MAX / 5);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(SILENCE_MAX))
 }
 
 fn operation_bytes(operation: &Operation) -> usize {

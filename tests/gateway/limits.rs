@@ -16,6 +16,8 @@ use crate::{
     wire::Wire,
 };
 
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
 #[test]
 fn requests_that_are_never_complete_are_bounded_and_leave_room_for_others() {
     let node = Node::answering(Answer::Put);
@@ -78,6 +80,10 @@ fn a_connection_too_many_takes_the_place_of_the_one_idle_for_longest() {
         assert!(reply.message::<PutResponse>().ok);
     };
     put(&mut first);
+    // A stream on which nothing happens keeps no place.
+    let silent = first.open(WATCH, &[]);
+    first.send(silent, grpc::frame(b""), true);
+    first.wait(silent, |reply| !reply.body.is_empty());
     let mut others: Vec<Wire> = Vec::new();
     for count in 1..CONNECTIONS_MAX {
         others.push(Wire::connect(node.address()));
@@ -88,6 +94,8 @@ fn a_connection_too_many_takes_the_place_of_the_one_idle_for_longest() {
     }
     let mut one_more = Wire::connect(node.address());
     put(&mut one_more);
+    assert_eq!(first.reply(silent).code(), Code::Unavailable as u8);
     first.wait_closed();
+    assert_eq!(first.goaway, Some(ErrorCode::NO_ERROR));
     put(others.last_mut().expect("there are some"));
 }
