@@ -75,7 +75,7 @@ fn stream_of(event: &Event) -> StreamId {
 
 /// Moves a piece of at most so many bytes; false when there is none.
 fn carry(from: &mut Connection, to: &mut Connection, most: usize) -> bool {
-    let piece = from.output();
+    let piece = from.output(0);
     let piece = piece[..piece.len().min(most)].to_vec();
     from.written(piece.len());
     to.receive(&piece, 0);

@@ -173,7 +173,8 @@ impl Caller {
 
     fn flush(&mut self) -> io::Result<()> {
         loop {
-            let output = self.h2.output();
+            let now_ms = self.started.elapsed().as_millis() as u64;
+            let output = self.h2.output(now_ms);
             if output.is_empty() {
                 return Ok(());
             }

@@ -148,7 +148,7 @@ impl Connection {
     fn exchange(&mut self, deadline: Instant) -> io::Result<()> {
         loop {
             self.limit_time(deadline)?;
-            let output = self.h2.output();
+            let output = self.h2.output(elapsed_ms(self.started));
             if output.is_empty() {
                 break;
             }
@@ -171,8 +171,7 @@ impl Connection {
         match self.socket.read(&mut chunk) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(bytes) => {
-                let now_ms = u64::try_from(self.started.elapsed().as_millis());
-                self.h2.receive(&chunk[..bytes], now_ms.unwrap_or(u64::MAX));
+                self.h2.receive(&chunk[..bytes], elapsed_ms(self.started));
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -201,6 +200,10 @@ impl Connection {
         }
         Failure::Broken { reason }
     }
+}
+
+fn elapsed_ms(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Answer {

@@ -113,7 +113,7 @@ impl Connection {
             self.take_events(shared, asks);
         }
         self.expire_calls(shared.now_ms);
-        self.flush();
+        self.flush(shared.now_ms);
         if self.h2.is_closed() && !self.lost {
             self.linger_until_ms = Some(shared.now_ms + LINGER_MS);
             self.lost = self.socket.shutdown(Shutdown::Write).is_err();
@@ -154,7 +154,7 @@ impl Connection {
     }
 
     /// Takes no new calls; those that wait for the node go on, streams end for this reason.
-    pub fn shut_down(&mut self, reason: &'static str) {
+    pub fn shut_down(&mut self, reason: &'static str, now_ms: u64) {
         let endless: Vec<StreamId> = self
             .calls
             .iter()
@@ -166,7 +166,7 @@ impl Connection {
             self.end_stream(stream, &status);
         }
         self.h2.shut_down();
-        self.flush();
+        self.flush(now_ms);
     }
 
     /// The node's answer to a call; nothing happens if the call is gone.
@@ -190,9 +190,9 @@ impl Connection {
     }
 
     /// Writes until the socket is full or nothing is left.
-    pub fn flush(&mut self) {
+    fn flush(&mut self, now_ms: u64) {
         while !self.lost {
-            let output = self.h2.output();
+            let output = self.h2.output(now_ms);
             if output.is_empty() {
                 return;
             }

@@ -208,8 +208,8 @@ impl Server {
         self.listener = None;
         self.accept_at_ms = None;
         for (number, slot) in &mut self.connections {
-            slot.connection
-                .shut_down("this node is stopping; try another");
+            let reason = "this node is stopping; try another";
+            slot.connection.shut_down(reason, self.shared.now_ms);
             self.due.insert(*number);
         }
     }
@@ -270,8 +270,8 @@ impl Server {
             return false;
         };
         if let Some(slot) = self.connections.get_mut(&number) {
-            slot.connection
-                .shut_down("this node has too many connections; connect again");
+            let reason = "this node has too many connections; connect again";
+            slot.connection.shut_down(reason, self.shared.now_ms);
         }
         self.remove(number);
         true

@@ -67,8 +67,8 @@ impl Server {
                             end(&mut h2, stream);
                         }
                     }
-                    while !h2.output().is_empty() {
-                        let count = socket.write(h2.output()).expect("an open connection");
+                    while !h2.output(0).is_empty() {
+                        let count = socket.write(h2.output(0)).expect("an open connection");
                         h2.written(count);
                     }
                     if h2.is_closed() {

@@ -117,8 +117,8 @@ impl Wire {
 
     /// Writes what is to be written.
     pub fn flush(&mut self) {
-        while !self.h2.output().is_empty() {
-            let count = self.socket.write(self.h2.output()).unwrap_or(0);
+        while !self.h2.output(0).is_empty() {
+            let count = self.socket.write(self.h2.output(0)).unwrap_or(0);
             if count == 0 {
                 return;
             }

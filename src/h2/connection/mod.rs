@@ -85,6 +85,8 @@ pub struct Connection {
 
     // Ends and times.
     shutting_down: bool,
+    /// The last stream that our first GOAWAY named.
+    goaway_stream: Option<u32>,
     peer_goes_away: bool,
     error: Option<ConnectionError>,
     is_stuck: bool,
@@ -135,6 +137,7 @@ impl Connection {
             queued_bytes: 0,
             ready: VecDeque::new(),
             shutting_down: false,
+            goaway_stream: None,
             peer_goes_away: false,
             error: None,
             is_stuck: false,
@@ -175,7 +178,9 @@ impl Connection {
 
     /// The bytes that the socket should take next: control frames, and DATA as far as both
     /// flow-control windows allow, a bounded piece at a time. Empty: nothing to write now.
-    pub fn output(&mut self) -> &[u8] {
+    pub fn output(&mut self, now_ms: u64) -> &[u8] {
+        // A peer that only reads moves no other clock, and its progress must not look old.
+        self.now_ms = self.now_ms.max(now_ms);
         self.send_queued();
         if self.output_moved_ms.is_none() && !self.outbox.is_empty() {
             self.output_moved_ms = Some(self.now_ms);

@@ -236,8 +236,10 @@ impl Connection {
     }
 
     pub(super) fn put_goaway(&mut self, code: ErrorCode, debug: &[u8]) {
+        // A later GOAWAY must not name a higher stream than the first (RFC 9113 §6.8).
+        let last_stream = *self.goaway_stream.get_or_insert(self.last_peer_stream);
         let mut payload = Vec::with_capacity(8 + debug.len());
-        payload.extend_from_slice(&self.last_peer_stream.to_be_bytes());
+        payload.extend_from_slice(&last_stream.to_be_bytes());
         payload.extend_from_slice(&code.0.to_be_bytes());
         payload.extend_from_slice(debug);
         frame::put_frame(&mut self.outbox.bytes, frame::GOAWAY, 0, 0, &payload);

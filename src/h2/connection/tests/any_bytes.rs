@@ -104,9 +104,9 @@ fn outcome(is_server: bool, bytes: &[u8], lengths: &[usize]) -> Outcome {
         }
     }
     let mut output = Vec::new();
-    while !peer.connection.output().is_empty() {
-        output.extend_from_slice(peer.connection.output());
-        let length = peer.connection.output().len();
+    while !peer.connection.output(peer.now_ms).is_empty() {
+        output.extend_from_slice(peer.connection.output(peer.now_ms));
+        let length = peer.connection.output(peer.now_ms).len();
         peer.connection.written(length);
     }
     let events = std::iter::from_fn(|| peer.connection.poll()).collect();
@@ -141,7 +141,7 @@ proptest! {
                 let _ = peer.connection.send_data(stream, body, false);
                 let _ = peer.connection.send_trailers(stream, &list(&[("grpc-status", "0")]));
             }
-            let length = peer.connection.output().len();
+            let length = peer.connection.output(peer.now_ms).len();
             peer.connection.written(length / 2);
             if peer.connection.open_streams() == 0 {
                 prop_assert!(peer.connection.unsent_bytes() == length - length / 2);

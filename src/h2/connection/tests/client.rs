@@ -15,7 +15,7 @@ fn open(peer: &mut Peer, end_stream: bool) -> u32 {
 fn a_client_sends_preface_and_settings_and_may_call_at_once() {
     let mut peer = Peer::of(Connection::client(Limits::default(), 0));
     let stream = peer.connection.open(&list(&POST), true).unwrap();
-    let output = peer.connection.output().to_vec();
+    let output = peer.connection.output(peer.now_ms).to_vec();
     assert!(output.starts_with(frame::PREFACE));
     peer.connection.written(frame::PREFACE.len());
     let frames = peer.frames();
@@ -165,7 +165,7 @@ fn a_client_that_shuts_down_finishes_its_calls() {
 #[test]
 fn a_client_waits_for_settings_only_so_long_but_may_idle() {
     let mut peer = Peer::of(Connection::client(Limits::default(), 0));
-    let length = peer.connection.output().len();
+    let length = peer.connection.output(peer.now_ms).len();
     peer.connection.written(length);
     assert_eq!(peer.connection.deadline_ms(), Some(5_000));
     peer.send(frame::SETTINGS, 0, 0, &[]);

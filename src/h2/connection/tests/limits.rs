@@ -377,7 +377,7 @@ fn a_peer_that_takes_no_bytes_is_given_up() {
     });
     peer.request(1);
     peer.answer(1, 100);
-    assert!(!peer.connection.output().is_empty());
+    assert!(!peer.connection.output(peer.now_ms).is_empty());
     peer.now_ms = 20_000;
     peer.send(frame::PING, 0, 0, b"12345678");
     peer.connection.written(1);
@@ -387,6 +387,27 @@ fn a_peer_that_takes_no_bytes_is_given_up() {
     peer.tick(50_000);
     assert!(peer.connection.is_closed());
     assert_eq!(peer.connection.deadline_ms(), None);
+}
+
+#[test]
+fn a_peer_that_only_reads_is_not_given_up() {
+    let mut peer = Peer::client(Limits {
+        stall_ms: 30_000,
+        ..Limits::default()
+    });
+    let window_bytes = 1 << 20;
+    peer.setting(4, window_bytes);
+    peer.window(0, window_bytes);
+    peer.request(1);
+    peer.answer(1, 500_000);
+    for second in (10..=60).step_by(10) {
+        let now_ms = second * 1_000;
+        assert!(!peer.connection.output(now_ms).is_empty());
+        peer.connection.written(50_000);
+        peer.tick(now_ms);
+        assert_eq!(peer.connection.deadline_ms(), Some(now_ms + 30_000));
+    }
+    assert!(!peer.connection.is_closed());
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Peer {
     /// A server that faces a client, after the exchange of settings.
     fn server(limits: Limits) -> Peer {
         let mut peer = Peer::of(Connection::client(limits, 0));
-        let preface = peer.connection.output()[..frame::PREFACE.len()].to_vec();
+        let preface = peer.connection.output(peer.now_ms)[..frame::PREFACE.len()].to_vec();
         assert_eq!(preface, frame::PREFACE);
         peer.connection.written(preface.len());
         peer.send(frame::SETTINGS, 0, 0, &[]);
@@ -136,8 +136,8 @@ impl Peer {
 
     /// What the connection has sent since, a line per frame.
     fn frames(&mut self) -> Vec<String> {
-        while !self.connection.output().is_empty() {
-            let output = self.connection.output();
+        while !self.connection.output(self.now_ms).is_empty() {
+            let output = self.connection.output(self.now_ms);
             self.unread.extend_from_slice(output);
             let length = output.len();
             self.connection.written(length);

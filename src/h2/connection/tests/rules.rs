@@ -49,7 +49,7 @@ fn a_ping_is_answered_ahead_of_queued_data() {
     peer.setting(4, 1 << 20);
     peer.request(1);
     peer.answer(1, 1 << 20);
-    let ahead_bytes = peer.connection.output().len();
+    let ahead_bytes = peer.connection.output(peer.now_ms).len();
     assert!(
         ahead_bytes < 100_000,
         "{ahead_bytes} bytes are encoded ahead"
@@ -415,7 +415,7 @@ fn a_lowered_table_size_is_confirmed_in_the_next_block() {
     peer.connection
         .send_headers(StreamId(1), &list(&[(":status", "200")]), true)
         .unwrap();
-    let output = peer.connection.output();
+    let output = peer.connection.output(peer.now_ms);
     assert_eq!(output[output.len() - 2..], [0x20, 0x88]);
 }
 
@@ -457,6 +457,17 @@ fn shutting_down_finishes_the_open_calls_and_refuses_new_ones() {
     assert_eq!(peer.frames(), ["HEADERS 1 :status=200", "DATA 1 5 end"]);
     assert!(peer.connection.is_closed());
     assert_eq!(peer.error(), None);
+}
+
+#[test]
+fn a_later_goaway_names_no_higher_stream_than_the_first() {
+    let mut peer = Peer::client(Limits::default());
+    peer.request(1);
+    peer.connection.shut_down();
+    peer.request(3);
+    peer.frames();
+    peer.send(frame::PING, 0, 1, b"12345678");
+    peer.expect_goaway(1, ErrorCode::PROTOCOL_ERROR);
 }
 
 #[test]
