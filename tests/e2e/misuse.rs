@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Cluster, PATIENCE, Process, put, turn, wait_for};
+use crate::support::{Cluster, PATIENCE, Process, put, spawn, turn, wait_for};
 
 /// Sends bytes and reads until the node closes the connection.
 fn send(address: &str, bytes: &[u8]) {
@@ -60,10 +60,7 @@ fn garbage_on_either_port_costs_that_connection_only() {
 fn a_node_whose_log_has_no_reader_goes_on_until_it_is_told_to_stop() {
     let cluster = Cluster::new();
     let mut command = cluster.command(0);
-    let mut node = command
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("a program that runs");
+    let mut node = spawn(command.stderr(Stdio::piped()));
     drop(node.stderr.take());
     wait_for("its log", || {
         cluster

@@ -33,12 +33,26 @@ pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Between fork and exec a child holds all that its parent has open, a port that another test is
+/// trying out too. So nobody starts a process while a port is held for a moment.
+fn no_fork() -> MutexGuard<'static, ()> {
+    static FORK: Mutex<()> = Mutex::new(());
+    FORK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a program.
+pub fn spawn(command: &mut Command) -> Child {
+    let _alone = no_fork();
+    command.spawn().expect("a program that runs")
+}
+
 /// Ports that are free, each `base` plus one of `offsets`; gives the base.
 pub fn free_base_port(offsets: &[u16]) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
     // Test binaries that run at the same time begin at different places.
     let begin = (std::process::id().wrapping_mul(211) % u32::from(span)) as u16;
+    let _alone = no_fork();
     for _ in 0..1000 {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let base = PORTS.start + begin.wrapping_add(step.wrapping_mul(131)) % span;
@@ -158,7 +172,7 @@ impl Process {
     /// Starts it.
     pub fn start(mut command: Command) -> Process {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("a program that runs");
+        let mut child = spawn(&mut command);
         Process {
             stdout: Output::of(child.stdout.take().expect("stdout is piped")),
             stderr: Output::of(child.stderr.take().expect("stderr is piped")),
