@@ -2,6 +2,7 @@
 //! disks, over a network of scheduled messages. One thread, and one seed decides everything.
 
 mod cluster;
+pub mod history;
 mod network;
 mod rng;
 
