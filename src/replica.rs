@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
+    ops::RangeInclusive,
 };
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use crate::{
     codec,
     kv::{Command, Kv, Outcome},
     raft::{
-        Effect, Effects, EntryKind, Index, Input, LogPos, Message, NodeId, Note, Options, Raft,
+        Effect, Effects, EntryKind, HardState, Index, Input, LogPos, Message, NodeId, Note, Options, Raft,
         RefusalReason, RoleChange, RoleName, Saved, Seq, Status, Term, Token,
     },
     storage::{self, Storage},
@@ -45,16 +46,23 @@ pub enum Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Stored: durable on a majority and applied.
-    Put,
+    Put {
+        /// Where its entry stands.
+        at: LogPos,
+    },
     /// Read, linearizably.
     Get {
         /// The value, if the key exists.
         value: Option<Bytes>,
+        /// The last entry that was applied when it was read.
+        at: Index,
     },
     /// Removed: durable on a majority and applied.
     Delete {
         /// Whether the key existed.
         found: bool,
+        /// Where its entry stands.
+        at: LogPos,
     },
     /// Refused: nothing was applied.
     Refused(RefusalReason),
@@ -62,9 +70,22 @@ pub enum Reply {
     Unknown,
 }
 
+/// What was written to the log and is not known to be durable yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The number of the write.
+    pub seq: Seq,
+    /// Term and vote, when they changed.
+    pub hard: Option<HardState>,
+    /// The entries; they replace all that stood from the first one on.
+    pub entries: Option<RangeInclusive<Index>>,
+}
+
 /// What a replica wants of the world around it. The driver takes it all after each call.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    /// What was written, in order.
+    pub writes: Vec<Written>,
     /// Whole frames to send, in order for each member.
     pub frames: Vec<(NodeId, Vec<u8>)>,
     /// Answers to operations.
@@ -136,6 +157,7 @@ pub struct Replica<M: Media> {
     applied: Index,
     /// How far to apply.
     apply_upto: Index,
+    apply_max_entries: u64,
     /// Accepted commands, in log order.
     accepted: VecDeque<(LogPos, Token)>,
     /// What each unanswered read asks for.
@@ -161,10 +183,16 @@ impl<M: Media> Replica<M> {
             held: VecDeque::new(),
             applied: Index::ZERO,
             apply_upto: Index::ZERO,
+            apply_max_entries: APPLY_MAX_ENTRIES,
             accepted: VecDeque::new(),
             reads: BTreeMap::new(),
             confirmed: VecDeque::new(),
         }
+    }
+
+    /// Applies at most so many entries at a time, 4096 unless told otherwise.
+    pub fn set_apply_max_entries(&mut self, entries: u64) {
+        self.apply_max_entries = entries;
     }
 
     /// Feeds one event to the FSM and does what follows from it, save syncing.
@@ -264,7 +292,7 @@ impl<M: Media> Replica<M> {
     /// # Errors
     /// As [`Replica::step`].
     pub fn apply_some(&mut self, out: &mut Outbox) -> Result<(), Error> {
-        let last = self.apply_upto.0.min(self.applied.0 + APPLY_MAX_ENTRIES);
+        let last = self.apply_upto.0.min(self.applied.0 + self.apply_max_entries);
         while self.applied.0 < last {
             let index = self.applied.next();
             let term = self.raft.log().term(index).expect("committed entries stay");
@@ -275,7 +303,7 @@ impl<M: Media> Replica<M> {
                 && first == pos
             {
                 self.accepted.pop_front();
-                out.replies.push((token, reply(outcome)));
+                out.replies.push((token, reply(outcome, pos)));
             }
         }
         self.serve(out);
@@ -286,6 +314,21 @@ impl<M: Media> Replica<M> {
     #[must_use]
     pub fn status(&self) -> Status {
         self.raft.status()
+    }
+
+    /// The last entry that the state machine has taken.
+    #[must_use]
+    pub fn applied(&self) -> Index {
+        self.applied
+    }
+
+    /// The encoded entry at `index`, as it is stored and sent.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    #[must_use]
+    pub fn encoded_entry(&self, index: Index) -> &[u8] {
+        self.storage.encoded_entry(index)
     }
 
     /// The consensus state, to look at.
@@ -305,6 +348,10 @@ impl<M: Media> Replica<M> {
             Effect::Write { seq, hard, entries } => {
                 self.storage.write(hard, &entries)?;
                 self.written = seq;
+                let first = entries.first().map(|entry| entry.pos.index);
+                let last = entries.last().map(|entry| entry.pos.index);
+                let entries = first.zip(last).map(|(first, last)| first..=last);
+                out.writes.push(Written { seq, hard, entries });
             }
             Effect::Send { to, message, after } if after <= self.durable => {
                 out.frames.push((to, frame(&message)));
@@ -395,7 +442,8 @@ impl<M: Media> Replica<M> {
                     .remove(&token)
                     .expect("each read is answered once");
                 let value = self.kv.get(&key).map(|stored| stored.value.clone());
-                out.replies.push((token, Reply::Get { value }));
+                let at = self.applied;
+                out.replies.push((token, Reply::Get { value, at }));
             }
         }
     }
@@ -407,9 +455,9 @@ fn frame(message: &Message) -> Vec<u8> {
     frame
 }
 
-fn reply(outcome: Option<Outcome>) -> Reply {
+fn reply(outcome: Option<Outcome>, at: LogPos) -> Reply {
     match outcome.expect("tokens belong to commands") {
-        Outcome::Put => Reply::Put,
-        Outcome::Deleted { found } => Reply::Delete { found },
+        Outcome::Put => Reply::Put { at },
+        Outcome::Deleted { found } => Reply::Delete { found, at },
     }
 }

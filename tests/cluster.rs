@@ -32,7 +32,7 @@ mod elections {
     #[test]
     fn a_single_node_leads_and_commits_alone() {
         let (mut cluster, leader) = settled(1, 7);
-        assert_eq!(cluster.call(leader, put("a", "1")), Reply::Put);
+        assert!(matches!(cluster.call(leader, put("a", "1")), Reply::Put { .. }));
         assert_eq!(cluster.get("a").as_deref(), Some("1"));
     }
 
@@ -256,8 +256,9 @@ mod clients {
             c.reply(newest).is_some()
         });
         assert!(partly, "it was replayed in one go");
-        let value = Some((KEYS - 1).to_string().into());
-        assert_eq!(cluster.reply(newest), Some(&Reply::Get { value }));
+        let last = Some((KEYS - 1).to_string().into());
+        let reply = cluster.reply(newest);
+        assert!(matches!(reply, Some(Reply::Get { value, .. }) if *value == last));
     }
 
     #[test]
@@ -275,14 +276,10 @@ mod clients {
     fn a_delete_says_whether_the_key_existed() {
         let (mut cluster, leader) = settled(3, 1);
         cluster.put("a", "1");
-        assert_eq!(
-            cluster.call(leader, delete("a")),
-            Reply::Delete { found: true }
-        );
-        assert_eq!(
-            cluster.call(leader, delete("a")),
-            Reply::Delete { found: false }
-        );
+        let first = cluster.call(leader, delete("a"));
+        assert!(matches!(first, Reply::Delete { found: true, .. }));
+        let second = cluster.call(leader, delete("a"));
+        assert!(matches!(second, Reply::Delete { found: false, .. }));
         assert_eq!(cluster.get("a"), None);
     }
 

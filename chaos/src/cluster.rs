@@ -224,7 +224,8 @@ impl Cluster {
     pub fn put(&mut self, key: &str, value: &str) {
         let leader = self.await_leader();
         let reply = self.call(leader, put(key, value));
-        assert_eq!(reply, Reply::Put, "put {key}={value} through n{leader}");
+        let done = matches!(reply, Reply::Put { .. });
+        assert!(done, "put {key}={value} through n{leader}: {reply:?}");
     }
 
     /// Reads through the leader.
@@ -234,7 +235,7 @@ impl Cluster {
     pub fn get(&mut self, key: &str) -> Option<String> {
         let leader = self.await_leader();
         match self.call(leader, get(key)) {
-            Reply::Get { value } => value.map(|v| String::from_utf8_lossy(&v).into_owned()),
+            Reply::Get { value, .. } => value.map(|v| String::from_utf8_lossy(&v).into_owned()),
             other => panic!("get {key} through n{leader}: {other:?}"),
         }
     }

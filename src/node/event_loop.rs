@@ -241,6 +241,7 @@ impl EventLoop {
     }
 
     fn flush(&mut self, now_ms: u64) {
+        self.out.writes.clear();
         for (to, frame) in self.out.frames.drain(..) {
             self.network.send(to, frame);
         }
@@ -341,9 +342,9 @@ impl EventLoop {
 
 fn answer(reply: Reply, network: &Network) -> Answer {
     match reply {
-        Reply::Put => Answer::Put,
-        Reply::Get { value } => Answer::Get { value },
-        Reply::Delete { found } => Answer::Delete { found },
+        Reply::Put { .. } => Answer::Put,
+        Reply::Get { value, .. } => Answer::Get { value },
+        Reply::Delete { found, .. } => Answer::Delete { found },
         Reply::Refused(RefusalReason::NotLeader { leader }) => {
             let hint = leader.map(|node| network.client_address(node));
             Answer::NotLeader {

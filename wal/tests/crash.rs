@@ -43,7 +43,7 @@ fn a_power_cut_after_any_operation_keeps_what_was_durable() {
             let disk = MemoryMedia::new();
             disk.stop_after(operations);
             let durable = work(&disk);
-            if !disk.stopped() {
+            if disk.stopped().is_none() {
                 assert_eq!(durable, whole);
                 assert!(
                     operations > 60,

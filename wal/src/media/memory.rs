@@ -36,6 +36,8 @@ pub enum Operation {
     Publish,
     /// The sync of the directory.
     SyncDirectory,
+    /// The opening of a file that exists, with the reading of it.
+    Open,
 }
 
 #[derive(Debug, Default)]
@@ -51,8 +53,12 @@ struct Disk {
     faults: BTreeMap<Operation, u64>,
     /// How many operations still happen before the machine stops.
     operations_left: Option<u64>,
-    /// The machine has stopped: nothing happens any more.
-    stopped: bool,
+    /// The machine has stopped before this operation: nothing happens any more.
+    stopped: Option<Operation>,
+    /// How many writes to files have happened.
+    writes: u64,
+    /// How many had happened before the oldest change of a name that is not durable.
+    writes_before_names: u64,
 }
 
 #[derive(Debug)]
@@ -65,6 +71,9 @@ struct FileState {
     /// differ and nothing is unsynced, a failed sync has lost a write.
     unsynced: Vec<Range<usize>>,
     sync_failed: bool,
+    /// How many writes to all files had happened before the oldest of `unsynced`, or before the
+    /// oldest that a failed sync has lost.
+    writes_before: u64,
 }
 
 #[derive(Debug)]
@@ -109,7 +118,7 @@ impl MemoryMedia {
         disk.boots += 1;
         disk.faults.clear();
         disk.operations_left = None;
-        disk.stopped = false;
+        disk.stopped = None;
         for file in disk.files.values_mut() {
             file.crash(rng);
         }
@@ -135,9 +144,34 @@ impl MemoryMedia {
         self.lock().operations_left = Some(operations);
     }
 
-    /// Whether [`stop_after`](MemoryMedia::stop_after) has struck.
-    pub fn stopped(&self) -> bool {
+    /// The operation that [`stop_after`](MemoryMedia::stop_after) struck, if it has.
+    pub fn stopped(&self) -> Option<Operation> {
         self.lock().stopped
+    }
+
+    /// Forgets what [`fail`](MemoryMedia::fail) and [`stop_after`](MemoryMedia::stop_after) asked
+    /// for and did not get.
+    pub fn forget_faults(&self) {
+        let mut disk = self.lock();
+        disk.faults.clear();
+        disk.operations_left = None;
+    }
+
+    /// How many writes to files have happened so far.
+    pub fn writes(&self) -> u64 {
+        self.lock().writes
+    }
+
+    /// How many writes, from the first on, a power cut cannot take: files and names are synced.
+    pub fn durable_writes(&self) -> u64 {
+        let disk = self.lock();
+        let unsynced = disk
+            .files
+            .values()
+            .filter(|file| file.sync_failed || !file.unsynced.is_empty())
+            .map(|file| file.writes_before);
+        let names = (!disk.unsynced_names.is_empty()).then_some(disk.writes_before_names);
+        unsynced.chain(names).min().unwrap_or(disk.writes)
     }
 
     /// The names of all files, in order.
@@ -177,8 +211,10 @@ impl MemoryMedia {
 impl Disk {
     /// Whether this operation happens; `Err` is what the caller gets instead.
     fn admit(&mut self, operation: Operation) -> io::Result<()> {
-        self.stopped |= self.operations_left == Some(0);
-        if self.stopped {
+        if self.operations_left == Some(0) {
+            self.stopped.get_or_insert(operation);
+        }
+        if self.stopped.is_some() {
             return Err(io::Error::from_raw_os_error(EIO));
         }
         if let Some(left) = &mut self.operations_left {
@@ -210,6 +246,9 @@ impl Disk {
     }
 
     fn change(&mut self, change: NameChange) {
+        if self.unsynced_names.is_empty() {
+            self.writes_before_names = self.writes;
+        }
         match &change {
             NameChange::Add { name, file } => {
                 self.names.insert(name.clone(), *file);
@@ -251,10 +290,14 @@ impl FileState {
             cached: bytes,
             unsynced: Vec::new(),
             sync_failed: false,
+            writes_before: 0,
         }
     }
 
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
+    fn write(&mut self, offset: usize, bytes: &[u8], writes_before: u64) {
+        if self.unsynced.is_empty() && !self.sync_failed {
+            self.writes_before = writes_before;
+        }
         let mut range = offset..offset + bytes.len();
         self.cached[range.clone()].copy_from_slice(bytes);
         if self.sync_failed {
@@ -274,6 +317,9 @@ impl FileState {
     fn sync(&mut self) {
         for range in self.unsynced.drain(..) {
             self.durable[range.clone()].copy_from_slice(&self.cached[range]);
+        }
+        if self.sync_failed && self.durable == self.cached {
+            self.sync_failed = false;
         }
     }
 
@@ -316,7 +362,10 @@ impl Media for MemoryMedia {
     }
 
     fn open(&mut self, name: &str) -> io::Result<MemoryFile> {
-        let disk = self.lock();
+        let mut disk = self.lock();
+        if name != PREPARED_NAME {
+            disk.admit(Operation::Open)?;
+        }
         let file = *disk.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         let cached = disk.files[&file].cached.clone();
         let boot = disk.boots;
@@ -408,7 +457,7 @@ impl MemoryFile {
                 "the machine has restarted since this file was opened",
             ));
         }
-        if disk.stopped {
+        if disk.stopped.is_some() {
             return Err(io::Error::from_raw_os_error(EIO));
         }
         Ok(disk)
@@ -433,9 +482,11 @@ impl SegmentFile for MemoryFile {
         } else {
             bytes.len() / 2
         };
+        let writes = disk.writes;
         if let Some(state) = disk.files.get_mut(&self.file) {
-            state.write(offset, &bytes[..arrived]);
+            state.write(offset, &bytes[..arrived], writes);
         }
+        disk.writes += 1;
         drop(disk);
         admitted?;
         self.cached[offset..offset + bytes.len()].copy_from_slice(bytes);
@@ -445,7 +496,7 @@ impl SegmentFile for MemoryFile {
     fn sync(&mut self) -> io::Result<()> {
         let mut disk = self.disk()?;
         let admitted = disk.admit(Operation::Sync);
-        let stopped = disk.stopped;
+        let stopped = disk.stopped.is_some();
         if let Some(state) = disk.files.get_mut(&self.file) {
             match admitted {
                 Ok(()) => state.sync(),
