@@ -3,6 +3,7 @@
 
 mod cluster;
 pub mod history;
+pub mod linearizability;
 mod network;
 mod rng;
 
