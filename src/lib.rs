@@ -12,6 +12,18 @@
 //!  codec/     bytes <-> messages, over types that build.rs makes from proto/
 //! ```
 
+#[cfg(feature = "planted-bugs")]
+#[macro_use]
+extern crate raftkv_planted;
+
+/// Whether a test has planted the bug of this name (`chaos/planted`): never in what ships.
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! planted {
+    ($name:literal) => {
+        false
+    };
+}
+
 pub mod client;
 pub mod codec;
 pub mod gateway;

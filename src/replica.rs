@@ -393,9 +393,14 @@ impl<M: Media> Replica<M> {
             }
             Effect::Role(change) => {
                 if change.role != RoleName::Leader {
+                    let leader = change.leader;
+                    let outcome = match planted!("unknown_reported_as_refused") {
+                        true => Reply::Refused(RefusalReason::NotLeader { leader }),
+                        false => Reply::Unknown,
+                    };
                     let accepted = self.accepted.drain(..);
                     out.replies
-                        .extend(accepted.map(|(_, token)| (token, Reply::Unknown)));
+                        .extend(accepted.map(|(_, token)| (token, outcome.clone())));
                 }
                 out.role = Some(change);
             }
@@ -433,7 +438,7 @@ impl<M: Media> Replica<M> {
     /// Answers the confirmed reads whose index is applied (§8).
     fn serve(&mut self, out: &mut Outbox) {
         while let Some((index, _)) = self.confirmed.front()
-            && *index <= self.applied
+            && (*index <= self.applied || planted!("read_served_before_applied"))
         {
             let (_, tokens) = self.confirmed.pop_front().expect("just seen");
             for token in tokens {

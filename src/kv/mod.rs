@@ -132,16 +132,29 @@ impl Kv {
     #[must_use]
     pub fn image(&self) -> Vec<u8> {
         let mut out = self.revision.to_le_bytes().to_vec();
+        if planted!("image_in_hash_order") {
+            let hash = std::hash::RandomState::new();
+            let mut entries: Vec<(&Bytes, &Stored)> = self.map.iter().collect();
+            entries.sort_by_key(|(key, _)| std::hash::BuildHasher::hash_one(&hash, key));
+            entries
+                .iter()
+                .for_each(|(key, stored)| put_into(&mut out, key, stored));
+            return out;
+        }
         for (key, stored) in self.map.iter() {
-            for bytes in [key, &stored.value] {
-                out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-                out.extend_from_slice(bytes);
-            }
-            for number in [stored.create_revision, stored.mod_revision, stored.version] {
-                out.extend_from_slice(&number.to_le_bytes());
-            }
+            put_into(&mut out, key, stored);
         }
         out
+    }
+}
+
+fn put_into(image: &mut Vec<u8>, key: &Bytes, stored: &Stored) {
+    for bytes in [key, &stored.value] {
+        image.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        image.extend_from_slice(bytes);
+    }
+    for number in [stored.create_revision, stored.mod_revision, stored.version] {
+        image.extend_from_slice(&number.to_le_bytes());
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     note::{Note, StepDown},
     options::{Options, Saved, Status},
     rng::Rng,
-    types::{Index, LogPos, NodeId, Seq, Term},
+    types::{Index, LogPos, NodeId, Seq, Term, Token},
 };
 
 /// One member's consensus state.
@@ -106,6 +106,14 @@ impl Raft {
             Input::Receive { from, message } => self.receive(from, message, out),
             Input::Propose { commands } => match &mut self.role {
                 Role::Leader(leader) => leader.propose(&mut self.core, commands, out),
+                Role::Follower(Follower { leader: None, .. })
+                    if planted!("command_appended_in_a_term_of_another")
+                        && self.core.hard.term > self.core.log.last().term
+                        && self.core.hard.vote.is_none() =>
+                {
+                    let (tokens, commands) = commands.into_iter().unzip();
+                    self.core.accept(tokens, commands, out);
+                }
                 _ => {
                     let tokens = commands.into_iter().map(|(token, _)| token).collect();
                     out.push(Effect::Refused {
@@ -279,14 +287,18 @@ impl Core {
     pub(super) fn set_hard(&mut self, hard: HardState) {
         let old = self.hard;
         assert!(
-            hard.term >= old.term,
+            hard.term >= old.term || planted!("term_falls_to_the_entries"),
             "term falls from {} to {}",
             old.term,
             hard.term
         );
         let revoked = hard.term == old.term && old.vote.is_some() && hard.vote != old.vote;
-        assert!(!revoked, "a second vote in term {}", hard.term);
-        self.hard_changed |= hard != old;
+        let cleared = planted!("vote_cleared_by_stepping_down");
+        let again = planted!("leader_votes_in_its_own_term");
+        let term = hard.term;
+        assert!(!revoked || cleared || again, "a second vote in term {term}");
+        let forgotten = planted!("term_not_persisted") && hard.vote.is_none();
+        self.hard_changed |= hard != old && !forgotten;
         self.hard = hard;
     }
 
@@ -331,12 +343,26 @@ impl Core {
             granted,
             pre_vote,
         };
-        match pre_vote {
+        match pre_vote || planted!("vote_reply_before_sync") {
             // It promises nothing (th. 9.6).
             true => self.send(to, message, out),
             // A vote that can be forgotten is two votes.
             false => self.send_durable(to, message, out),
         }
+    }
+
+    /// Gives each command its place in the log.
+    pub(super) fn accept(
+        &mut self,
+        tokens: Vec<Token>,
+        commands: Vec<bytes::Bytes>,
+        out: &mut Effects,
+    ) {
+        let first = LogPos::new(self.hard.term, self.log.last().index.next());
+        for command in commands {
+            self.append_own(EntryKind::COMMAND, command);
+        }
+        out.push(Effect::Accepted { first, tokens });
     }
 
     /// Adds an entry of the current term, as a leader.
@@ -367,7 +393,7 @@ impl Core {
     pub(super) fn commit_to(&mut self, index: Index, out: &mut Effects) {
         let last = self.log.last().index;
         assert!(index <= last, "committing {index}, the log ends at {last}");
-        if index > self.commit {
+        if index > self.commit || planted!("commit_index_falls") && index < self.commit {
             self.commit = index;
             out.note(Note::Committed { index });
         }
@@ -401,7 +427,11 @@ impl Core {
             self.last_seq = self.last_seq.next();
             self.unpersisted
                 .push_back((self.last_seq, self.log.last().index));
-            let hard = std::mem::take(&mut self.hard_changed).then_some(self.hard);
+            let mut hard = self.hard;
+            if planted!("vote_not_persisted") {
+                hard.vote = None;
+            }
+            let hard = std::mem::take(&mut self.hard_changed).then_some(hard);
             let entries = std::mem::take(&mut self.unwritten);
             out.0.insert(
                 0,

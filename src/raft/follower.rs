@@ -2,7 +2,7 @@
 
 use super::{
     core::{Core, Transition},
-    effect::Effects,
+    effect::{Effects, HardState},
     message::{Append, AppendOutcome, Message, VoteKind},
     note::Note,
     types::{Index, LogPos, NodeId, Round},
@@ -36,6 +36,11 @@ impl Follower {
     /// The leader of the term was heard: no campaign for another timeout (§5.2).
     pub(super) fn hear(&mut self, leader: NodeId) {
         self.leader = Some(leader);
+        self.put_off();
+    }
+
+    /// No campaign for another timeout.
+    pub(super) fn put_off(&mut self) {
         self.elapsed_ticks = 0;
     }
 
@@ -96,6 +101,9 @@ pub(super) fn append(core: &mut Core, from: NodeId, append: Append, out: &mut Ef
         .entries
         .iter()
         .take_while(|entry| core.log.matches(entry.pos))
+        .take_while(|entry| {
+            !planted!("append_truncates_without_conflict") || entry.pos.index <= core.commit
+        })
         .count();
     if let Some(first) = append.entries.get(known) {
         // Figure 2, AppendEntries 3: drop only from a conflict on. An append that arrives
@@ -115,10 +123,40 @@ pub(super) fn append(core: &mut Core, from: NodeId, append: Append, out: &mut Ef
     } else if known > 0 {
         out.note(Note::NothingNew { last: last_new });
     }
+    acknowledge(core, from, append.commit, last_new, out);
+}
+
+/// The log agrees with the leader's up to `last_new`, once what is new is durable.
+fn acknowledge(
+    core: &mut Core,
+    from: NodeId,
+    leader_commit: Index,
+    last_new: Index,
+    out: &mut Effects,
+) {
+    let term = core.hard.term;
+    let last_term = core.log.last().term;
+    if planted!("term_falls_to_the_entries") && last_term < term {
+        core.set_hard(HardState {
+            term: last_term,
+            vote: None,
+        });
+    }
     // Figure 2, AppendEntries 5: beyond the last new entry the log here may still differ.
-    core.commit_to(append.commit.min(last_new), out);
-    let outcome = AppendOutcome::Match(last_new);
-    core.send_durable(from, Message::AppendReply { term, outcome }, out);
+    let proved = match planted!("commit_beyond_the_last_new_entry") {
+        true => core.log.last().index,
+        false => last_new,
+    };
+    core.commit_to(leader_commit.min(proved), out);
+    let outcome = match planted!("follower_acks_its_own_last_index") {
+        true => AppendOutcome::Match(core.log.last().index),
+        false => AppendOutcome::Match(last_new),
+    };
+    let reply = Message::AppendReply { term, outcome };
+    if planted!("append_ack_before_sync") {
+        return core.send(from, reply, out);
+    }
+    core.send_durable(from, reply, out);
 }
 
 /// What no leader sends.

@@ -77,7 +77,7 @@ impl Leader {
         // Check-quorum (th. 6.2): whom no majority hears, another may have replaced. Its clients
         // must learn that, and a half-open network must not keep it in office.
         let heard = self.quorum_min(core, self.now, |peer| peer.heard_at);
-        if self.now - heard >= timeout {
+        if self.now - heard >= timeout && !planted!("no_check_quorum") {
             out.note(Note::SteppedDown {
                 why: StepDown::NoQuorum,
             });
@@ -85,6 +85,7 @@ impl Leader {
         }
         if let Some(Transfer { to, since, .. }) = self.transfer
             && self.now - since >= timeout
+            && !planted!("transfer_never_given_up")
         {
             out.note(Note::TransferGivenUp { to });
             self.transfer = None;
@@ -107,7 +108,7 @@ impl Leader {
         let peer = &self.peers[&node];
         let alive = self.now - peer.heard_at <= u64::from(core.options.heartbeat_ticks);
         let owes = match &peer.flow {
-            Flow::Probe { waiting } => *waiting,
+            Flow::Probe { waiting } => *waiting && !planted!("lost_probe_never_repeated"),
             Flow::Stream { in_flight } => !in_flight.is_empty(),
         };
         if alive && owes {
@@ -128,24 +129,20 @@ impl Leader {
                 reason: RefusalReason::Transferring { to },
             });
         }
-        let last = core.log.last();
-        if core.log.bytes(core.commit, last.index) > core.options.uncommitted_max_bytes {
+        let last = core.log.last().index;
+        if core.log.bytes(core.commit, last) > core.options.uncommitted_max_bytes {
             return out.push(Effect::Refused {
                 tokens,
                 reason: RefusalReason::Busy,
             });
         }
-        for command in commands {
-            core.append_own(EntryKind::COMMAND, command);
-        }
-        let first = LogPos::new(core.hard.term, last.index.next());
-        out.push(Effect::Accepted { first, tokens });
+        core.accept(tokens, commands, out);
         self.send_appends(core, out);
     }
 
     pub(super) fn read(&mut self, core: &mut Core, tokens: Vec<Token>, out: &mut Effects) {
         // §8: a new leader knows what is committed only once an entry of its term is.
-        if core.commit < self.first.index {
+        if core.commit < self.first.index && !planted!("read_before_own_term_commits") {
             out.note(Note::ReadsAwaitOwnTerm);
             return self.reads.wait(tokens);
         }
@@ -161,7 +158,7 @@ impl Leader {
         round: Round,
         out: &mut Effects,
     ) {
-        if round > self.reads.round() {
+        if round > self.reads.round() && !planted!("read_confirmed_without_term_check") {
             let what = "confirms a read round that was never begun";
             return out.note(Note::Impossible { from, what });
         }
@@ -174,7 +171,13 @@ impl Leader {
     /// still leads. Rounds are numbered, so an old answer cannot confirm a new read.
     fn serve_reads(&mut self, core: &Core, out: &mut Effects) {
         let own = self.reads.round().0;
-        let confirmed = Round(self.quorum_min(core, own, |peer| peer.round.0));
+        let mut confirmed = Round(self.quorum_min(core, own, |peer| peer.round.0));
+        if planted!("read_confirmed_by_one_too_few") {
+            let mut rounds: Vec<Round> = self.peers.values().map(|peer| peer.round).collect();
+            rounds.push(Round(own));
+            rounds.sort_unstable();
+            confirmed = rounds[rounds.len().div_ceil(2).min(rounds.len() - 1)];
+        }
         if let Some((index, tokens)) = self.reads.confirm(confirmed) {
             out.note(Note::ReadsConfirmed { round: confirmed });
             out.push(Effect::Serve { index, tokens });
@@ -231,12 +234,21 @@ impl Leader {
 
     /// Figure 2, "Leaders", last rule; our own copy counts when it is durable.
     fn advance_commit(&mut self, core: &mut Core, out: &mut Effects) {
-        let index = Index(self.quorum_min(core, core.durable.0, |peer| peer.matched.0));
+        let own = match planted!("leader_counts_itself_before_its_sync") {
+            true => core.log.last().index,
+            false => core.durable,
+        };
+        let mut index = Index(self.quorum_min(core, own.0, |peer| peer.matched.0));
+        if planted!("quorum_index_of_an_unsorted_list") {
+            let peers = self.peers.values().map(|peer| peer.matched);
+            let all: Vec<Index> = std::iter::once(own).chain(peers).collect();
+            index = all[all.len() / 2];
+        }
         if index <= core.commit {
             return;
         }
         let pos = LogPos::new(core.log.term(index).expect("a majority holds it"), index);
-        if pos.term != core.hard.term {
+        if pos.term != core.hard.term && !planted!("commit_by_counting_old_terms") {
             // §5.4.2, Figure 8: a majority may hold an old term's entry and a later leader still
             // replace it. One of our own term on top of it settles that.
             return out.note(Note::OldTermNotCounted { pos });

@@ -48,7 +48,10 @@ impl Progress {
     pub(super) fn matched(&mut self, index: Index) -> bool {
         let proved = matches!(self.flow, Flow::Probe { .. }) && index >= self.next.before();
         let moved = index > self.matched;
-        self.matched = self.matched.max(index);
+        self.matched = match planted!("match_lowered_by_a_late_ack") {
+            true => index,
+            false => self.matched.max(index),
+        };
         self.next = self.next.max(self.matched.next());
         match &mut self.flow {
             Flow::Probe { .. } if proved => {
@@ -69,6 +72,9 @@ impl Progress {
     /// Whether a refusal of the append after `rejected` is about what we believe now: answers
     /// arrive late and twice, and an old one must not move `next` back (etcd-io/raft #149).
     pub(super) fn refusal_is_current(&self, rejected: Index) -> bool {
+        if planted!("next_lowered_by_a_late_refusal") {
+            return true;
+        }
         match self.flow {
             Flow::Probe { .. } => rejected > self.matched && rejected == self.next.before(),
             Flow::Stream { .. } => rejected > self.matched && rejected < self.next,
@@ -77,7 +83,10 @@ impl Progress {
 
     /// Its log forks from ours: try `next` instead, one append at a time.
     pub(super) fn go_back(&mut self, next: Index) {
-        self.next = next.max(self.matched.next());
+        self.next = match planted!("next_lowered_by_a_late_refusal") {
+            true => next,
+            false => next.max(self.matched.next()),
+        };
         self.flow = Flow::Probe { waiting: false };
     }
 }

@@ -31,7 +31,11 @@ impl Reads {
 
     /// Begins a round for reads that arrived while `commit` was the commit index.
     pub(super) fn begin(&mut self, commit: Index, tokens: Vec<Token>) {
-        self.round = self.round.next();
+        let joins = planted!("read_joins_a_round_under_way") && !self.begun.is_empty();
+        let repeats = planted!("read_round_reused") && self.round > Round::ZERO;
+        if !joins && !repeats {
+            self.round = self.round.next();
+        }
         self.begun.push_back((self.round, commit, tokens));
     }
 

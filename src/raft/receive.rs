@@ -2,7 +2,7 @@
 
 use super::{
     core::{Core, Raft, Role, Transition},
-    effect::Effects,
+    effect::{Effects, HardState},
     follower,
     message::{AppendOutcome, Message, VoteKind},
     note::{Note, StepDown, VoteDenial},
@@ -23,8 +23,13 @@ impl Raft {
                 what: "not another member",
             });
         }
+        if planted!("timer_reset_by_any_message")
+            && let Role::Follower(follower) = &mut self.role
+        {
+            follower.put_off();
+        }
         let (term, ours) = (message.term(), self.core.hard.term);
-        if term < ours {
+        if term < ours && !counts_in_any_term(&message) {
             return self.core.answer_stale(from, &message, out);
         }
         if term > ours {
@@ -129,6 +134,10 @@ impl Raft {
             out.note(Note::SteppedDown {
                 why: StepDown::LeaderExists(leader),
             });
+            if planted!("vote_cleared_by_stepping_down") {
+                let term = self.core.hard.term;
+                self.core.set_hard(HardState { term, vote: None });
+            }
             self.transit(
                 Some(Transition::Follow {
                     leader: Some(leader),
@@ -144,6 +153,19 @@ impl Raft {
     }
 }
 
+/// Nothing does (§5.1), unless planted.
+fn counts_in_any_term(message: &Message) -> bool {
+    match message {
+        Message::VoteReply {
+            granted: true,
+            pre_vote: false,
+            ..
+        } => planted!("vote_of_an_earlier_term_counted"),
+        Message::HeartbeatReply { .. } => planted!("read_confirmed_without_term_check"),
+        _ => false,
+    }
+}
+
 impl Core {
     /// Tells a sender of an older term that its term is over (§5.1).
     fn answer_stale(&self, from: NodeId, message: &Message, out: &mut Effects) {
@@ -156,12 +178,18 @@ impl Core {
             }
             // Confirms no round: by the time it arrives, the sender may lead our term, and have
             // begun a round of the same number for reads that this answer knows nothing of.
-            Message::Heartbeat { .. } => {
+            Message::Heartbeat { round, .. } => {
                 out.note(Note::StaleLeader { from });
-                let round = Round::ZERO;
+                let round = match planted!("stale_heartbeat_confirms_its_round") {
+                    true => *round,
+                    false => Round::ZERO,
+                };
                 self.send(from, Message::HeartbeatReply { term, round }, out);
             }
-            Message::VoteRequest { kind, .. } => {
+            Message::VoteRequest { kind, .. }
+                if *kind != VoteKind::PreVote
+                    || !planted!("pre_vote_of_a_lagging_term_ignored") =>
+            {
                 out.note(Note::VoteDenied {
                     to: from,
                     why: VoteDenial::StaleTerm,

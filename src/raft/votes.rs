@@ -2,7 +2,7 @@
 //! leader stickiness (th. 4.2.3) and the exception for leadership transfer (th. 3.10).
 
 use super::{
-    core::{Raft, Role},
+    core::{Raft, Role, Transition},
     effect::{Effects, HardState},
     follower::Follower,
     message::VoteKind,
@@ -32,7 +32,10 @@ impl Raft {
                 if !pre_vote {
                     // Figure 2, "Followers": granting a vote puts off one's own campaign.
                     let timeout = self.core.draw_timeout();
-                    self.role = Role::Follower(Follower::new(None, timeout));
+                    match planted!("timer_runs_on_after_a_vote") {
+                        true => self.transit(Some(Transition::Follow { leader: None }), out),
+                        false => self.role = Role::Follower(Follower::new(None, timeout)),
+                    }
                     self.core.set_hard(HardState {
                         term,
                         vote: Some(from),
@@ -54,7 +57,7 @@ impl Raft {
         if let Role::Leader(_) = self.role
             && term == self.core.hard.term
         {
-            return Some(VoteDenial::IsLeader);
+            return (!planted!("leader_votes_in_its_own_term")).then_some(VoteDenial::IsLeader);
         }
         // One vote in a term (§5.2). A pre-vote for a later term asks about no vote of ours.
         if term == self.core.hard.term
@@ -69,12 +72,19 @@ impl Raft {
             return Some(VoteDenial::LeaderAlive(leader));
         }
         // §5.4.1: by term, then by length. Else a leader may lack what is committed.
-        (last < ours).then_some(VoteDenial::LogBehind { ours, theirs: last })
+        let behind = match planted!("log_length_before_term") {
+            true => (last.index, last.term) < (ours.index, ours.term),
+            false => last < ours && !planted!("no_up_to_date_check"),
+        };
+        behind.then_some(VoteDenial::LogBehind { ours, theirs: last })
     }
 
     /// The leader that was heard within the minimum election timeout (th. 4.2.3). One that leads
     /// hears a majority (check-quorum) or has stepped down.
     pub(super) fn leader_alive(&self) -> Option<NodeId> {
+        if planted!("no_leader_stickiness") {
+            return None;
+        }
         match &self.role {
             Role::Follower(follower) => {
                 follower.leader_alive(self.core.options.election_timeout_ticks)

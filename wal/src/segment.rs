@@ -128,7 +128,15 @@ impl SegmentHeader {
                 "the file does not have the size in its header",
             ));
         }
-        Ok((header, crc))
+        Ok((header, seed(head)))
+    }
+}
+
+/// The CRC of an encoded header.
+fn seed(header: &[u8]) -> u32 {
+    match planted!("record_crc_not_seeded") {
+        true => 0,
+        false => u32_at(header, 124),
     }
 }
 
@@ -179,7 +187,7 @@ impl<F: SegmentFile> Segment<F> {
             head_end: (SEGMENT_HEADER_BYTES + copies_bytes) as u32,
         };
         let mut bytes = header.encode().to_vec();
-        let seed = u32_at(&bytes, 124);
+        let seed = seed(&bytes);
         let mut batch = Batch::new(seed, SEGMENT_HEADER_BYTES as u32, seed);
         for (&kind, body) in sticky {
             batch.push(kind, FLAG_STICKY | FLAG_COPY, body.len(), |to| {
@@ -204,9 +212,11 @@ impl<F: SegmentFile> Segment<F> {
         file.sync()
             .map_err(|e| failed("sync the head of", e, media))?;
         media.publish(&name).map_err(|e| failed("name", e, media))?;
-        media
-            .sync_directory()
-            .map_err(|e| failed("sync the directory of", e, media))?;
+        if !planted!("directory_not_synced") {
+            media
+                .sync_directory()
+                .map_err(|e| failed("sync the directory of", e, media))?;
+        }
         Ok((
             Segment {
                 file,
