@@ -20,7 +20,7 @@ use crate::{
 
 /// What a generator says may happen; large numbers stand for a choice among what there is.
 #[derive(Clone, Debug)]
-enum Event {
+pub enum Event {
     Tick { node: u64, count: u32 },
     TickAll,
     Deliver(usize),
@@ -234,12 +234,18 @@ pub fn config(cases: u32) -> ProptestConfig {
 /// timeouts at their longest.
 const HEALED_ROUNDS: u32 = 20 * 2 * 4;
 
-/// Ends all faults, then demands service.
-fn heal_and_demand_service(run: &mut Run) {
+/// Ends all faults, save that `lost` nodes stay down for good, then demands service. What a
+/// majority can do it must not leave to the others.
+fn heal_and_demand_service(run: &mut Run, lost: &[NodeId]) {
     run.execute(Command::Heal);
-    for id in run.cluster.ids() {
-        if run.cluster.status(id).is_none() {
-            run.execute(Command::Restart(id));
+    for node in run.cluster.ids() {
+        match (run.cluster.status(node).is_some(), lost.contains(&node)) {
+            (true, true) => run.execute(Command::Crash {
+                node,
+                tail: Tail::Lost,
+            }),
+            (false, false) => run.execute(Command::Restart(node)),
+            _ => {}
         }
     }
     if run.cluster.network.iter().any(|letter| letter.late) {
@@ -253,6 +259,7 @@ fn heal_and_demand_service(run: &mut Run) {
         run.execute(Command::Settle { heartbeat: false });
         if let Some(&leader) = run.cluster.leaders().last() {
             let commands = vec!["put healed=1".to_owned()];
+            let before = run.cluster.status(leader).expect("it leads").last.index;
             run.execute(Command::Put {
                 node: leader,
                 commands,
@@ -267,7 +274,7 @@ fn heal_and_demand_service(run: &mut Run) {
             }
             run.execute(Command::Settle { heartbeat: false });
             let statuses = run.cluster.statuses();
-            if statuses.iter().all(|status| status.applied >= goal) {
+            if goal > before && statuses.iter().all(|status| status.applied >= goal) {
                 return;
             }
         }
@@ -279,9 +286,24 @@ fn heal_and_demand_service(run: &mut Run) {
     panic!("no command is applied everywhere in {HEALED_ROUNDS} rounds after healing");
 }
 
+/// Runs the events, then heals all but some minority, which `lost` picks, and demands service.
+pub fn safe_then_live(
+    setup: (Setup, Option<NodeId>),
+    events: &[Event],
+    lost: u64,
+) -> Result<(), TestCaseError> {
+    let nodes = setup.0.nodes;
+    let count = lost % nodes.div_ceil(2);
+    let minority: Vec<NodeId> = (0..count).map(|n| NodeId((lost / 8 + n) % nodes)).collect();
+    Run::new(setup).tell(|run| {
+        run.all(events);
+        heal_and_demand_service(run, &minority);
+    })
+}
+
 /// Short timeouts, so that few events make an election; appends from one entry to many; mostly
 /// with a leader to begin with.
-fn setup(nodes: impl Strategy<Value = u64>) -> impl Strategy<Value = (Setup, Option<NodeId>)> {
+pub fn setup(nodes: impl Strategy<Value = u64>) -> impl Strategy<Value = (Setup, Option<NodeId>)> {
     let append_max_bytes = prop_oneof![Just(1 << 20), Just(1u64)];
     let leader = prop_oneof![1 => Just(None), 3 => Just(Some(NodeId(0)))];
     (nodes, append_max_bytes, 1..4usize, any::<u32>(), leader).prop_map(
@@ -300,7 +322,7 @@ fn setup(nodes: impl Strategy<Value = u64>) -> impl Strategy<Value = (Setup, Opt
 }
 
 /// Events of which some kinds never happen: what always happens hides what then cannot.
-fn schedule() -> impl Strategy<Value = Vec<Event>> {
+pub fn schedule() -> impl Strategy<Value = Vec<Event>> {
     (0..1u32 << 9, vec(event(), 1..EVENTS_MAX)).prop_map(|(without, mut events)| {
         events.retain(|event| event.kind().is_none_or(|kind| without >> kind & 1 == 0));
         events
@@ -327,13 +349,10 @@ proptest! {
     }
 
     #[test]
-    fn once_healed_any_cluster_elects_a_leader_and_applies_a_command_everywhere(
-        setup in setup(1..6u64), events in schedule(),
+    fn once_healed_any_majority_elects_a_leader_and_applies_a_command_everywhere(
+        setup in setup(1..6u64), events in schedule(), lost in 0..1024u64,
     ) {
-        Run::new(setup).tell(|run| {
-            run.all(&events);
-            heal_and_demand_service(run);
-        })?;
+        safe_then_live(setup, &events, lost)?;
     }
 }
 
