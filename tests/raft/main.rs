@@ -12,6 +12,8 @@ mod disk;
 mod forged;
 mod mapping;
 mod parse;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod properties;
 mod request_vote;
 mod scripts;
