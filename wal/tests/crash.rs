@@ -346,3 +346,33 @@ fn a_log_opened_before_a_power_cut_cannot_touch_the_disk_after_it() {
     wal.write().expect_err("the machine has restarted");
     assert_eq!(bodies(&open(disk)), [b"one"]);
 }
+
+/// These tests find the bugs that they exist to find.
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use super::*;
+
+    #[test]
+    fn what_a_crash_would_show_is_shown() {
+        let tests: [(&str, fn()); 5] = [
+            ("tail_not_zeroed", || {
+                a_power_cut_after_any_step_of_recovery_changes_nothing();
+            }),
+            ("directory_not_synced", || {
+                a_power_cut_after_any_operation_keeps_what_was_durable();
+            }),
+            ("sync_error_retried", || {
+                after_a_failed_sync_every_call_fails_though_the_disk_would_work_again();
+            }),
+            ("page_cache_trusted", || {
+                a_record_that_recovery_accepted_survives_a_power_cut_at_once();
+            }),
+            ("page_cache_trusted", || {
+                after_a_failed_sync_the_page_cache_is_not_trusted();
+            }),
+        ];
+        for (bug, test) in tests {
+            assert_found(bug, test);
+        }
+    }
+}

@@ -385,3 +385,33 @@ fn batches_of_another_segment_or_another_log_do_not_continue_this_one() {
         }
     }
 }
+
+/// These tests find the bugs that they exist to find.
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use super::*;
+
+    #[test]
+    fn what_changed_bytes_would_show_is_shown() {
+        let tests: [(&str, fn()); 5] = [
+            ("tail_not_zeroed", || {
+                what_was_cut_is_zeroed_and_does_not_return_behind_a_new_record();
+            }),
+            ("damage_cut_as_torn", || {
+                a_flipped_bit_anywhere_in_a_proven_log_is_reported_and_nothing_is_changed();
+            }),
+            ("damage_cut_as_torn", || {
+                a_zeroed_sector_is_damage_unless_it_took_every_later_trailer_too();
+            }),
+            ("record_crc_not_chained", || {
+                what_was_cut_is_zeroed_and_does_not_return_behind_a_new_record();
+            }),
+            ("record_crc_not_seeded", || {
+                batches_of_another_segment_or_another_log_do_not_continue_this_one();
+            }),
+        ];
+        for (bug, test) in tests {
+            assert_found(bug, test);
+        }
+    }
+}

@@ -163,6 +163,18 @@ impl Model {
     }
 }
 
+fn what_survives(steps: &[Step]) {
+    let mut model = Model::new();
+    for step in steps {
+        model.run(step);
+    }
+    model.power_cut(0);
+    // Nothing is left to repair, so opening again and the next power cut change nothing.
+    let (_, recovery) = try_open(model.disk.clone()).expect("the log opens");
+    assert_eq!(recovery.cut, None);
+    model.power_cut(1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -170,14 +182,29 @@ proptest! {
     fn what_survives_is_a_prefix_with_everything_that_was_durable(
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let mut model = Model::new();
-        for step in &steps {
-            model.run(step);
+        what_survives(&steps);
+    }
+}
+
+/// Random use finds what a crash can show.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn what_random_use_would_show_is_shown() {
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+
+    fn random_use() {
+        let mut runner = TestRunner::deterministic();
+        for _ in 0..400 {
+            let steps = prop::collection::vec(step(), 1..80).new_tree(&mut runner);
+            what_survives(&steps.expect("nothing is filtered").current());
         }
-        model.power_cut(0);
-        // Nothing is left to repair, so opening again and the next power cut change nothing.
-        let (_, recovery) = try_open(model.disk.clone()).expect("the log opens");
-        prop_assert_eq!(recovery.cut, None);
-        model.power_cut(1);
+    }
+    for bug in [
+        "tail_not_zeroed",
+        "directory_not_synced",
+        "sync_error_retried",
+        "page_cache_trusted",
+    ] {
+        assert_found(bug, random_use);
     }
 }

@@ -70,3 +70,14 @@ pub fn random(mut seed: u64) -> impl FnMut() -> u64 {
         z ^ z >> 31
     }
 }
+
+/// Asserts that the test fails with the bug and passes without it.
+#[cfg(feature = "planted-bugs")]
+pub fn assert_found(bug: &str, test: fn()) {
+    test();
+    raftkv_planted::plant(raftkv_planted::find(bug));
+    assert!(raftkv_planted::is_planted(bug), "no bug {bug}");
+    let passed = std::panic::catch_unwind(test).is_ok();
+    raftkv_planted::plant(None);
+    assert!(!passed, "{bug} is not found");
+}
