@@ -6,4 +6,5 @@ mod failover;
 mod flags;
 mod identity;
 mod misuse;
+mod shipped;
 mod support;

@@ -90,7 +90,7 @@ pub fn raftkv() -> Command {
 
 /// Where it is: in `RAFTKV_BIN_DIR`, where cargo says (which it does in the package of the program
 /// only), or in a profile's directory beside the test's own.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     if let Some(directory) = std::env::var_os("RAFTKV_BIN_DIR") {
         return PathBuf::from(directory).join("raftkv");
     }
