@@ -51,6 +51,8 @@ struct Disk {
     boots: u64,
     /// How many operations of each kind still succeed before one fails.
     faults: BTreeMap<Operation, u64>,
+    /// The machine stops before the next operation of this kind.
+    stop_at: Option<Operation>,
     /// How many operations still happen before the machine stops.
     operations_left: Option<u64>,
     /// The machine has stopped before this operation: nothing happens any more.
@@ -116,8 +118,7 @@ impl MemoryMedia {
     pub fn crash(&self, rng: &mut impl FnMut() -> u64) {
         let mut disk = self.lock();
         disk.boots += 1;
-        disk.faults.clear();
-        disk.operations_left = None;
+        disk.forget_faults();
         disk.stopped = None;
         for file in disk.files.values_mut() {
             file.crash(rng);
@@ -144,17 +145,21 @@ impl MemoryMedia {
         self.lock().operations_left = Some(operations);
     }
 
-    /// The operation that [`stop_after`](MemoryMedia::stop_after) struck, if it has.
+    /// Lets the machine stop before the next operation of this kind, as
+    /// [`stop_after`](MemoryMedia::stop_after) does.
+    pub fn stop_at(&self, operation: Operation) {
+        self.lock().stop_at = Some(operation);
+    }
+
+    /// The operation before which the machine stopped, if it has.
     pub fn stopped(&self) -> Option<Operation> {
         self.lock().stopped
     }
 
-    /// Forgets what [`fail`](MemoryMedia::fail) and [`stop_after`](MemoryMedia::stop_after) asked
-    /// for and did not get.
+    /// Forgets what [`fail`](MemoryMedia::fail), [`stop_after`](MemoryMedia::stop_after) and
+    /// [`stop_at`](MemoryMedia::stop_at) asked for and did not get.
     pub fn forget_faults(&self) {
-        let mut disk = self.lock();
-        disk.faults.clear();
-        disk.operations_left = None;
+        self.lock().forget_faults();
     }
 
     /// How many writes to files have happened so far.
@@ -209,9 +214,15 @@ impl MemoryMedia {
 }
 
 impl Disk {
+    fn forget_faults(&mut self) {
+        self.faults.clear();
+        self.operations_left = None;
+        self.stop_at = None;
+    }
+
     /// Whether this operation happens; `Err` is what the caller gets instead.
     fn admit(&mut self, operation: Operation) -> io::Result<()> {
-        if self.operations_left == Some(0) {
+        if self.operations_left == Some(0) || self.stop_at == Some(operation) {
             self.stopped.get_or_insert(operation);
         }
         if self.stopped.is_some() {
