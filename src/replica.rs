@@ -14,8 +14,8 @@ use crate::{
     codec,
     kv::{Command, Kv, Outcome},
     raft::{
-        Effect, Effects, EntryKind, HardState, Index, Input, LogPos, Message, NodeId, Note, Options, Raft,
-        RefusalReason, RoleChange, RoleName, Saved, Seq, Status, Term, Token,
+        Effect, Effects, EntryKind, HardState, Index, Input, LogPos, Message, NodeId, Note,
+        Options, Raft, RefusalReason, RoleChange, RoleName, Saved, Seq, Status, Term, Token,
     },
     storage::{self, Storage},
 };
@@ -292,7 +292,10 @@ impl<M: Media> Replica<M> {
     /// # Errors
     /// As [`Replica::step`].
     pub fn apply_some(&mut self, out: &mut Outbox) -> Result<(), Error> {
-        let last = self.apply_upto.0.min(self.applied.0 + self.apply_max_entries);
+        let last = self
+            .apply_upto
+            .0
+            .min(self.applied.0 + self.apply_max_entries);
         while self.applied.0 < last {
             let index = self.applied.next();
             let term = self.raft.log().term(index).expect("committed entries stay");

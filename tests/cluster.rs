@@ -4,7 +4,7 @@ use raftkv::{
     raft::{NodeId, Note, RefusalReason, RoleName, StepDown},
     replica::Reply,
 };
-use raftkv_chaos::{Cluster, delete, get, put};
+use raftkv_chaos::{Cluster, Settings, delete, get, put};
 
 /// Enough seeds that timeouts and delays fall differently, few enough to take no time.
 const SEEDS: std::ops::Range<u64> = 0..20;
@@ -32,7 +32,10 @@ mod elections {
     #[test]
     fn a_single_node_leads_and_commits_alone() {
         let (mut cluster, leader) = settled(1, 7);
-        assert!(matches!(cluster.call(leader, put("a", "1")), Reply::Put { .. }));
+        assert!(matches!(
+            cluster.call(leader, put("a", "1")),
+            Reply::Put { .. }
+        ));
         assert_eq!(cluster.get("a").as_deref(), Some("1"));
     }
 
@@ -65,7 +68,7 @@ mod elections {
         for seed in SEEDS {
             let (mut cluster, leader) = settled(3, seed);
             let away = cluster.others(leader)[0];
-            cluster.network.isolate(away, cluster.others(away));
+            cluster.isolate(away);
             let term = cluster.status(away).hard.term;
             cluster.run_ms(5_000);
             assert_ne!(cluster.status(away).role, RoleName::Leader);
@@ -74,7 +77,7 @@ mod elections {
                 term,
                 "pre-vote keeps the term"
             );
-            cluster.network.heal();
+            cluster.network().heal();
             cluster.run_ms(2_000);
             assert_eq!(
                 cluster.leader(),
@@ -88,7 +91,7 @@ mod elections {
     fn a_leader_that_hears_no_majority_steps_down() {
         let (mut cluster, leader) = settled(3, 3);
         for other in cluster.others(leader) {
-            cluster.network.cut(other, leader);
+            cluster.network().cut(other, leader);
         }
         cluster.run_until("a step down", |c| c.status(leader).role != RoleName::Leader);
         let why = Note::SteppedDown {
@@ -147,7 +150,7 @@ mod replication {
     fn entries_that_only_a_deposed_leader_has_are_replaced() {
         for seed in SEEDS {
             let (mut cluster, old) = settled(3, seed);
-            cluster.network.isolate(old, cluster.others(old));
+            cluster.isolate(old);
             let lost = cluster.submit(old, put("a", "lost"));
             cluster.run_until("the old leader resigns", |c| c.reply(lost).is_some());
             assert_eq!(
@@ -156,7 +159,7 @@ mod replication {
                 "never called a failure"
             );
             cluster.put("a", "kept");
-            cluster.network.heal();
+            cluster.network().heal();
             cluster.await_agreement();
             assert_eq!(cluster.get("a").as_deref(), Some("kept"), "seed {seed}");
         }
@@ -166,13 +169,13 @@ mod replication {
     fn a_large_backlog_is_sent_in_batches_and_arrives_whole() {
         let (mut cluster, leader) = settled(3, 5);
         let away = cluster.others(leader)[0];
-        cluster.network.isolate(away, cluster.others(away));
+        cluster.isolate(away);
         let value = "x".repeat(4_000);
         for n in 0..600 {
             cluster.submit(leader, put(&format!("k{n}"), &value));
         }
         cluster.run_ms(1_000);
-        cluster.network.heal();
+        cluster.network().heal();
         cluster.await_agreement();
         assert_eq!(cluster.replica(away).kv().len(), 600);
     }
@@ -186,9 +189,9 @@ mod replication {
                 for n in 0..5 {
                     cluster.submit(leader, put(&format!("k{n}"), &round.to_string()));
                 }
-                cluster.network.isolate(leader, cluster.others(leader));
+                cluster.isolate(leader);
                 cluster.run_ms(400);
-                cluster.network.heal();
+                cluster.network().heal();
                 assert_log_matching(&cluster);
             }
         }
@@ -238,7 +241,10 @@ mod clients {
     #[test]
     fn a_long_log_is_replayed_between_other_duties_and_reads_wait_for_it() {
         const KEYS: usize = 10_000;
-        let (mut cluster, leader) = settled(1, 6);
+        let mut settings = Settings::new(1, 6);
+        settings.apply = Some((1, 1));
+        let mut cluster = Cluster::with_settings(settings);
+        let leader = cluster.await_leader();
         for n in 0..KEYS {
             cluster.submit(leader, put(&format!("k{n}"), &n.to_string()));
         }
@@ -302,7 +308,7 @@ mod clients {
         for seed in SEEDS {
             let (mut cluster, old) = settled(3, seed);
             cluster.put("a", "1");
-            cluster.network.isolate(old, cluster.others(old));
+            cluster.isolate(old);
             let stale = cluster.submit(old, get("a"));
             cluster.run_until("another leader", |c| c.leader().is_some_and(|id| id != old));
             cluster.put("a", "2");

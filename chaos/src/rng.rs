@@ -11,6 +11,14 @@ impl Rng {
         Rng(seed)
     }
 
+    /// A stream of its own for one purpose of a run: what one part draws does not shift what the
+    /// others draw.
+    #[must_use]
+    pub fn stream(seed: u64, purpose: u64) -> Rng {
+        let mut rng = Rng(seed ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        Rng(rng.draw())
+    }
+
     /// Any number.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -24,5 +32,26 @@ impl Rng {
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         assert!(low <= high, "empty range {low}..={high}");
         low + self.draw() % (high - low + 1)
+    }
+
+    /// True so many times in a thousand.
+    pub fn chance(&mut self, per_mille: u64) -> bool {
+        self.draw() % 1000 < per_mille
+    }
+
+    /// One of a list that is not empty.
+    pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.between(0, list.len() as u64 - 1) as usize]
+    }
+
+    /// An exponentially distributed number with this mean, at most 20 times the mean.
+    pub fn exponential(&mut self, mean: u64) -> u64 {
+        // -ln of a number from 1/2^32 to 1, in steps of 1/16 by integers alone: floating point
+        // functions differ between machines.
+        let bits = (self.draw() >> 32) | 1;
+        let zeros = 31 - bits.ilog2();
+        let fraction = (bits << (zeros + 1)) & 0xffff_ffff;
+        let sixteenths = u64::from(zeros) * 11 + (((0xffff_ffff - fraction) * 11) >> 32);
+        (mean * sixteenths / 16).min(20 * mean)
     }
 }

@@ -1,0 +1,67 @@
+//! I11: what was synced is there after any crash. And the rules for a disk that was damaged: it is
+//! found, or it did no harm; what is missing then is at most the last write, when nothing after it
+//! proves that it was synced (docs/wal.md says why no log can tell that apart from a torn one).
+
+use super::{Shadow, hold, recovery_equivalence, shadow::Image, shadow::Match};
+
+/// What was done to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// Bytes changed, and what was written after them is as it was.
+    Within,
+    /// The last bytes of a file changed, and with them whatever proved those before (docs/wal.md,
+    /// what cannot be decided).
+    ToTheEnd,
+}
+
+/// What became of opening a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    /// The node may go on.
+    Sound,
+    /// The last write is gone, and the disk was damaged: the node may not go on.
+    Damaged,
+}
+
+/// A node found `found` on its disk.
+pub(crate) fn opened(
+    shadow: &Shadow,
+    found: &Image,
+    damage: Option<Damage>,
+    proven: bool,
+) -> Opened {
+    let id = shadow.id;
+    let verdict = shadow.compare(found);
+    let Some(damage) = damage else {
+        let synced = shadow.synced();
+        let kept = found.hard.term >= synced.hard.term
+            && match verdict {
+                Match::Whole | Match::Beginning => true,
+                Match::LacksLastWrite | Match::Other => found.log.starts_with(&synced.log),
+            };
+        hold!(
+            Durability,
+            kept,
+            "n{id} synced {} and {}, and came back with {} and {}",
+            synced.hard,
+            synced.last(),
+            found.hard,
+            found.last()
+        );
+        recovery_equivalence::check(shadow, found, verdict);
+        return Opened::Sound;
+    };
+    let lost = match verdict {
+        Match::Whole | Match::Beginning => return Opened::Sound,
+        Match::LacksLastWrite => !proven || damage == Damage::ToTheEnd,
+        Match::Other => damage == Damage::ToTheEnd && shadow.was(found),
+    };
+    hold!(
+        Damage,
+        lost,
+        "n{id} opened a damaged disk that ended {} and found {}",
+        shadow.view().last(),
+        found.last()
+    );
+    Opened::Damaged
+}

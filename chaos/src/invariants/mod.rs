@@ -1,0 +1,271 @@
+//! What must hold in every run, each property in a file of its own. The simulator sees all nodes
+//! at once, so these compare what no single node can; they are asked after every step, at every
+//! message and at every answer.
+//!
+//! A broken property panics with its name first, which is how reports and planted bugs know it.
+
+mod bounds;
+mod committed_on_quorum;
+mod durability;
+mod election_safety;
+mod leader_append_only;
+mod leader_completeness;
+mod ledger;
+mod log_matching;
+mod monotone;
+mod one_vote;
+mod persist_before_reply;
+mod read_rule;
+mod recovery_equivalence;
+mod shadow;
+mod state_equality;
+mod state_machine_safety;
+
+use raftkv::{
+    codec,
+    kv::Command,
+    raft::{Entry, EntryKind, Index, LogPos, Message, NodeId, Raft, RoleName, Status, Token},
+    replica::{Reply, Written},
+};
+
+pub(crate) use self::{
+    bounds::Bounds,
+    durability::{Damage, Opened, opened},
+    read_rule::Asked,
+    shadow::Shadow,
+};
+use self::{
+    election_safety::ElectionSafety, ledger::Ledger, log_matching::LogMatching, one_vote::OneVote,
+    read_rule::ReadRule, state_equality::StateEquality,
+};
+use crate::sim::listed;
+
+listed! {
+    /// What a checker holds.
+    Property {
+        /// At most one leader a term (Figure 3).
+        ElectionSafety = "election_safety",
+        /// A leader's log only grows (Figure 3).
+        LeaderAppendOnly = "leader_append_only",
+        /// Logs that agree in an entry agree before it (Figure 3).
+        LogMatching = "log_matching",
+        /// One vote a term, whatever crashes; terms do not fall (§5.2).
+        OneVote = "one_vote",
+        /// A later leader has all that is committed (Figure 3).
+        LeaderCompleteness = "leader_completeness",
+        /// One entry is applied at an index (Figure 3).
+        StateMachineSafety = "state_machine_safety",
+        /// Term, commit, applied and a term's `matchIndex` do not fall.
+        Monotone = "monotone",
+        /// What is committed is on a majority's disks, by an entry of the leader's term (§5.4.2).
+        CommittedOnQuorum = "committed_on_quorum",
+        /// What a message vouches for is on its sender's disk (Figure 2, persistent state).
+        PersistBeforeReply = "persist_before_reply",
+        /// What was synced is there after a crash.
+        Durability = "durability",
+        /// What is recovered is a beginning of what was written.
+        RecoveryEquivalence = "recovery_equivalence",
+        /// Equal logs make equal states, in every byte.
+        StateEquality = "state_equality",
+        /// A read shows what was acknowledged before it, by leave of a majority asked since (§8).
+        ReadRule = "read_rule",
+        /// Queues stay within their limits and nothing spins.
+        Bounds = "bounds",
+        /// A seed repeats its run.
+        Determinism = "determinism",
+        /// Clients see one register a key, in one order (§8).
+        Linearizability = "linearizability",
+        /// A healed majority elects, serves and agrees in time.
+        Liveness = "liveness",
+        /// Damage is found, and never a silent wrong answer.
+        Damage = "damage",
+        /// A run had what makes it worth something.
+        Vacuous = "vacuous",
+        /// An assertion of the code itself.
+        Assertion = "assertion",
+    }
+}
+
+impl Property {
+    /// The property that a panic's text names; an assertion of the code when none.
+    #[must_use]
+    pub fn of(text: &str) -> Property {
+        let named = |property: &&Property| {
+            text.strip_prefix(property.name())
+                .is_some_and(|rest| rest.starts_with(':'))
+        };
+        Property::ALL
+            .iter()
+            .find(named)
+            .copied()
+            .unwrap_or(Property::Assertion)
+    }
+}
+
+/// Panics, with the property first, unless something holds.
+macro_rules! hold {
+    ($property:ident, $condition:expr, $($text:tt)+) => {
+        if !$condition {
+            panic!(
+                "{}: {}",
+                $crate::invariants::Property::$property.name(),
+                format_args!($($text)+)
+            );
+        }
+    };
+}
+pub(crate) use hold;
+
+/// What has happened so far, as no single node knows it.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    pub(crate) ledger: Ledger,
+    elections: ElectionSafety,
+    votes: OneVote,
+    entries: LogMatching,
+    reads: ReadRule,
+    states: StateEquality,
+}
+
+/// One step of one node, with what all nodes look like after it.
+pub(crate) struct Step<'a> {
+    pub(crate) before: &'a Status,
+    pub(crate) after: &'a Status,
+    pub(crate) raft: &'a Raft,
+    pub(crate) shadows: &'a [Shadow],
+    /// The newest status of each node that is up.
+    pub(crate) live: &'a [Option<Status>],
+}
+
+impl Step<'_> {
+    pub(crate) fn shadow(&self) -> &Shadow {
+        &self.shadows[index_of(self.after.id)]
+    }
+}
+
+impl Checks {
+    /// A node wrote to its log. `entry` gives what is stored now.
+    pub(crate) fn wrote(
+        &mut self,
+        before: &Status,
+        after: &Status,
+        written: &Written,
+        shadow: &mut Shadow,
+        writes: u64,
+        entry: impl Fn(Index) -> Vec<u8>,
+    ) {
+        if let Some(range) = &written.entries {
+            leader_append_only::check(before, after, *range.start());
+        }
+        shadow.wrote(written, writes, entry);
+        if let Some(range) = &written.entries {
+            for index in (range.start().0..=range.end().0).map(Index) {
+                self.entries.appended(after.id, shadow.view(), index);
+            }
+        }
+    }
+
+    /// A node took a step.
+    pub(crate) fn stepped(&mut self, step: &Step, entry: impl Fn(Index) -> Entry) {
+        monotone::check(step.before, step.after);
+        raftkv::raft::invariants::check(step.raft);
+        if step.after.role == RoleName::Leader {
+            if step.before.role != RoleName::Leader {
+                self.elections.elected(step, &self.votes);
+                leader_completeness::elected(step, &self.ledger);
+            }
+            if step.before.progress != step.after.progress {
+                committed_on_quorum::matched(step);
+            }
+        }
+        if step.after.commit > step.before.commit {
+            let first = step.before.commit.next();
+            for index in (first.0..=step.after.commit.0).map(Index) {
+                let pos = committed_on_quorum::check(step, &mut self.ledger, index);
+                if let Some(pos) = pos {
+                    leader_completeness::committed(step, pos);
+                    let command = command(&entry(index));
+                    self.ledger.add_command(pos, command);
+                }
+            }
+        }
+    }
+
+    /// A message leaves its node.
+    pub(crate) fn said(&mut self, from: NodeId, to: NodeId, message: &Message, shadow: &Shadow) {
+        self.votes.said(from, to, message);
+        persist_before_reply::check(from, to, message, shadow);
+    }
+
+    /// The state machine of a node has taken the entry at `index`.
+    pub(crate) fn applied(
+        &mut self,
+        node: NodeId,
+        index: Index,
+        shadow: &Shadow,
+        kv: &raftkv::kv::Kv,
+    ) {
+        state_machine_safety::check(node, index, shadow, &self.ledger);
+        self.states.applied(node, index, kv, &self.ledger);
+    }
+
+    /// A read reached a node.
+    pub(crate) fn read_arrived(&mut self, token: Token, node: &Status, step: u64) {
+        self.reads.arrived(token, node, step);
+    }
+
+    /// A leader received the answer to a heartbeat.
+    pub(crate) fn confirmed(&mut self, leader: &Status, from: NodeId, asked: Asked) {
+        self.reads.confirmed(leader, from, asked);
+    }
+
+    /// A node answers a request.
+    pub(crate) fn answered(&mut self, token: Token, reply: &Reply, nodes: u64) {
+        match reply {
+            Reply::Put { at } | Reply::Delete { at, .. } => {
+                hold!(
+                    CommittedOnQuorum,
+                    self.ledger.holds(*at),
+                    "t{token} is acknowledged at {at}, which is not committed"
+                );
+                self.reads.acknowledged(at.index);
+            }
+            Reply::Get { at, .. } => self.reads.served(token, *at, &self.ledger, nodes),
+            Reply::Refused(_) | Reply::Unknown => self.reads.ended(token),
+        }
+    }
+
+    /// A node came back with what its disk holds.
+    pub(crate) fn recovered(&mut self, shadow: &Shadow) {
+        for index in 1..=shadow.view().log.len() as u64 {
+            self.entries
+                .appended(shadow.id, shadow.view(), Index(index));
+        }
+    }
+
+    /// Compares whole states of nodes that have applied equally far.
+    pub(crate) fn same_state(&mut self, node: NodeId, index: Index, kv: &raftkv::kv::Kv) {
+        self.states.same_image(node, index, kv);
+    }
+}
+
+fn command(entry: &Entry) -> Option<Command> {
+    (entry.kind == EntryKind::COMMAND).then(|| {
+        codec::decode_command(entry.data.clone()).expect("a command that this build encoded")
+    })
+}
+
+pub(crate) fn index_of(id: NodeId) -> usize {
+    usize::try_from(id.0).expect("a small id")
+}
+
+/// The place of an index in a list that begins with index 1.
+pub(crate) fn place_of(index: Index) -> Option<usize> {
+    usize::try_from(index.0.checked_sub(1)?).ok()
+}
+
+/// The position of the entry at `index` in an image, when it has one.
+fn pos_in(image: &shadow::Image, index: Index) -> Option<LogPos> {
+    let entry = image.log.get(place_of(index)?)?;
+    Some(LogPos::new(entry.term, index))
+}

@@ -1,0 +1,47 @@
+//! I7: term, commit and applied never fall while a node runs, nor does what a leader knows of a
+//! follower within its term. What falls was wrong before or is wrong now.
+
+use raftkv::raft::{RoleName, Status, invariants};
+
+use super::hold;
+
+/// A node took a step.
+pub(super) fn check(before: &Status, after: &Status) {
+    let id = after.id;
+    let falls = [
+        ("term", before.hard.term.0, after.hard.term.0),
+        ("commit", before.commit.0, after.commit.0),
+        ("applied", before.applied.0, after.applied.0),
+    ];
+    for (what, was, is) in falls {
+        hold!(
+            Monotone,
+            is >= was,
+            "n{id}: {what} falls from {was} to {is}"
+        );
+    }
+    let (commit, applied) = (after.commit, after.applied);
+    hold!(
+        Monotone,
+        applied <= commit && commit <= after.last.index,
+        "n{id}: applied {applied}, commit {commit}, the log ends {}",
+        after.last
+    );
+    let led = before.role == RoleName::Leader && before.hard.term == after.hard.term;
+    if led && after.role == RoleName::Leader {
+        let pairs = before.progress.iter().zip(&after.progress);
+        for (&(peer, was, _), &(_, is, next)) in pairs {
+            hold!(
+                Monotone,
+                is >= was,
+                "n{id}: match of n{peer} falls from {was} to {is}"
+            );
+            hold!(
+                Monotone,
+                next > is,
+                "n{id}: next of n{peer} is {next}, its match {is}"
+            );
+        }
+    }
+    invariants::check_step(before, after);
+}

@@ -1,0 +1,299 @@
+//! What a node wrote to its log and how much of it a power cut cannot take: kept beside the node,
+//! from its writes and from what the disk says of its syncs, so that what the node claims can be
+//! held against it.
+
+use std::collections::VecDeque;
+
+use raftkv::{
+    raft::{HardState, Index, LogPos, NodeId, Raft, Term},
+    replica::Written,
+};
+
+use super::place_of;
+use crate::digest;
+
+/// An entry, known by its term and by a digest of it and of all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) term: Term,
+    pub(crate) chain: u64,
+}
+
+/// Hard state and log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Image {
+    pub(crate) hard: HardState,
+    pub(crate) log: Vec<Link>,
+}
+
+impl Image {
+    pub(crate) fn last(&self) -> LogPos {
+        let term = self.log.last().map_or(Term::ZERO, |link| link.term);
+        LogPos::new(term, Index(self.log.len() as u64))
+    }
+
+    pub(crate) fn chain_at(&self, index: Index) -> Option<u64> {
+        Some(self.log.get(place_of(index)?)?.chain)
+    }
+
+    /// Whether it holds the entry at `pos`.
+    pub(crate) fn holds(&self, pos: LogPos) -> bool {
+        place_of(pos.index)
+            .and_then(|at| self.log.get(at))
+            .is_some_and(|link| link.term == pos.term)
+    }
+
+    /// An entry, placed at `index`, where it replaces all from there on.
+    fn put(&mut self, index: Index, term: Term, bytes: &[u8]) -> Link {
+        self.log
+            .truncate(place_of(index).expect("entries begin at 1"));
+        assert!(
+            self.log.len() as u64 == index.before().0,
+            "a gap before entry {index}"
+        );
+        let before = self.log.last().map_or(0, |link| link.chain);
+        let chain = digest::bytes(before, bytes);
+        let link = Link { term, chain };
+        self.log.push(link);
+        link
+    }
+
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Hard(hard) => self.hard = hard,
+            Record::Entry(index, link) => {
+                self.log
+                    .truncate(place_of(index).expect("entries begin at 1"));
+                self.log.push(link);
+            }
+        }
+    }
+}
+
+/// What one record of the log says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Record {
+    Hard(HardState),
+    Entry(Index, Link),
+}
+
+/// How a recovered image relates to what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// Everything is there.
+    Whole,
+    /// All that was synced, and some of what was written after it.
+    Beginning,
+    /// All but the last write, of which nothing later proves that it was synced.
+    LacksLastWrite,
+    /// Something else.
+    Other,
+}
+
+/// What a disk held at one time, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Past {
+    term: Term,
+    pub(crate) vote: Option<NodeId>,
+    pub(crate) last: LogPos,
+}
+
+/// One node's disk as the simulator follows it.
+#[derive(Debug)]
+pub(crate) struct Shadow {
+    pub(crate) id: NodeId,
+    view: Image,
+    synced: Image,
+    /// What `synced` was, after each record.
+    past: Vec<Past>,
+    /// Written and not synced, each with how many writes to files there were with it.
+    pending: VecDeque<(Record, u64)>,
+    /// Hard state and end of the log before the last write, and how many writes to files there
+    /// were with the last write.
+    before_last: (HardState, usize, u64),
+    last_writes: u64,
+    /// What the node's hard state and the terms of its log were to become when its disk failed. A
+    /// part of that may have been written.
+    attempted: Option<(HardState, Vec<Term>)>,
+}
+
+impl Shadow {
+    pub(crate) fn new(id: NodeId) -> Shadow {
+        Shadow {
+            id,
+            view: Image::default(),
+            synced: Image::default(),
+            past: Vec::new(),
+            pending: VecDeque::new(),
+            before_last: (HardState::default(), 0, 0),
+            last_writes: 0,
+            attempted: None,
+        }
+    }
+
+    /// The log as the node sees it.
+    pub(crate) fn view(&self) -> &Image {
+        &self.view
+    }
+
+    /// What no power cut can take.
+    pub(crate) fn synced(&self) -> &Image {
+        &self.synced
+    }
+
+    pub(super) fn wrote(
+        &mut self,
+        written: &Written,
+        writes: u64,
+        entry: impl Fn(Index) -> Vec<u8>,
+    ) {
+        let chain = self.view.log.last().map_or(0, |link| link.chain);
+        self.before_last = (self.view.hard, self.view.log.len(), chain);
+        self.last_writes = writes;
+        if let Some(hard) = written.hard {
+            self.view.hard = hard;
+            self.pending.push_back((Record::Hard(hard), writes));
+        }
+        if let Some(range) = &written.entries {
+            for index in (range.start().0..=range.end().0).map(Index) {
+                let bytes = entry(index);
+                let link = self.view.put(index, term_of(&bytes), &bytes);
+                self.pending.push_back((Record::Entry(index, link), writes));
+            }
+        }
+    }
+
+    /// The disk failed while the node wrote.
+    pub(crate) fn failed(&mut self, raft: &Raft) {
+        let (status, log) = (raft.status(), raft.log());
+        let indexes = (1..=status.last.index.0).map(Index);
+        let terms = indexes.map(|index| log.term(index).expect("it is in the log"));
+        self.attempted = Some((status.hard, terms.collect()));
+    }
+
+    fn is_attempted(&self, found: &Image) -> bool {
+        let Some((hard, terms)) = &self.attempted else {
+            return false;
+        };
+        let as_before = self.view.log.iter().zip(terms);
+        let as_before = as_before.take_while(|(link, term)| link.term == **term);
+        let as_before = as_before.count();
+        let found_terms: Vec<Term> = found.log.iter().map(|link| link.term).collect();
+        [self.view.hard, *hard].contains(&found.hard)
+            && found.log.starts_with(&self.view.log[..as_before])
+            && terms.starts_with(&found_terms)
+    }
+
+    /// The disk says how many writes to files are durable.
+    pub(crate) fn durable(&mut self, durable_writes: u64) {
+        while let Some(&(record, writes)) = self.pending.front()
+            && writes <= durable_writes
+        {
+            self.synced.apply(record);
+            self.pending.pop_front();
+            self.remember();
+        }
+    }
+
+    fn remember(&mut self) {
+        let HardState { term, vote } = self.synced.hard;
+        let last = self.synced.last();
+        self.past.push(Past { term, vote, last });
+    }
+
+    /// Whether the disk was once like this.
+    pub(crate) fn was(&self, image: &Image) -> bool {
+        let HardState { term, vote } = image.hard;
+        let last = image.last();
+        self.past.contains(&Past { term, vote, last })
+    }
+
+    /// Whether the disk, safe from power cuts, was once in this term and looked like this.
+    pub(crate) fn once_held(&self, term: Term, like: impl Fn(&Past) -> bool) -> bool {
+        let newer = self.past.iter().rev();
+        newer
+            .skip_while(|past| past.term > term)
+            .take_while(|past| past.term == term)
+            .any(like)
+    }
+
+    pub(crate) fn is_synced(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whether a later write, durable as well, proves that the last one was synced.
+    pub(crate) fn last_is_proven(&self, durable_writes: u64) -> bool {
+        self.pending.is_empty() && self.last_writes < durable_writes
+    }
+
+    /// What the node found on its disk.
+    pub(crate) fn image_of(
+        hard: HardState,
+        entries: u64,
+        entry: impl Fn(Index) -> Vec<u8>,
+    ) -> Image {
+        let mut image = Image {
+            hard,
+            log: Vec::with_capacity(entries as usize),
+        };
+        for index in (1..=entries).map(Index) {
+            let bytes = entry(index);
+            image.put(index, term_of(&bytes), &bytes);
+        }
+        image
+    }
+
+    pub(crate) fn compare(&self, found: &Image) -> Match {
+        if *found == self.view {
+            return Match::Whole;
+        }
+        let mut image = self.synced.clone();
+        if *found == image {
+            return Match::Beginning;
+        }
+        for &(record, _) in &self.pending {
+            image.apply(record);
+            if *found == image {
+                return Match::Beginning;
+            }
+        }
+        if self.is_attempted(found) {
+            return Match::Beginning;
+        }
+        let (hard, entries, chain) = self.before_last;
+        let end = found.log.last().map_or(0, |link| link.chain);
+        if found.hard == hard && found.log.len() == entries && end == chain {
+            return Match::LacksLastWrite;
+        }
+        Match::Other
+    }
+
+    /// The node goes on from what it found; `all_durable` when a power cut could take none of it.
+    pub(crate) fn restart(&mut self, found: Image, all_durable: bool, writes: u64) {
+        let chain = found.log.last().map_or(0, |link| link.chain);
+        self.before_last = (found.hard, found.log.len(), chain);
+        self.last_writes = writes;
+        self.attempted = None;
+        if all_durable {
+            self.pending.clear();
+            self.synced = found.clone();
+            self.remember();
+        } else {
+            let beyond = found.log.iter().enumerate().skip(self.synced.log.len());
+            let entries = beyond.map(|(at, &link)| Record::Entry(Index(at as u64 + 1), link));
+            let records: Vec<Record> = [Record::Hard(found.hard)]
+                .into_iter()
+                .chain(entries)
+                .collect();
+            self.pending = records.into_iter().map(|record| (record, writes)).collect();
+        }
+        self.view = found;
+    }
+}
+
+/// The term of an encoded entry.
+fn term_of(bytes: &[u8]) -> Term {
+    let bytes = bytes::Bytes::copy_from_slice(bytes);
+    let entry = raftkv::codec::decode_entry(bytes).expect("an entry that this build encoded");
+    entry.pos.term
+}

@@ -1,0 +1,411 @@
+//! Clients that ask one thing at a time, follow hints, retry what was refused, give up waiting and
+//! never repeat a write whose outcome they do not know. What they see is the history of the run.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use raftkv::{
+    raft::{NodeId, RefusalReason, Token},
+    replica::{Operation, Reply},
+};
+
+use super::plan::Load;
+use crate::{
+    history::{Call, History, Key, Moment, Request, Told, Value},
+    rng::Rng,
+    sim::{Fault, Micros, Sim},
+};
+
+/// A key with this many unknown writes is left for a fresh one: each doubles what a search for an
+/// order has to try.
+const UNKNOWN_MAX: u32 = 8;
+/// A client that was refused tries again after this.
+const BACKOFF: (Micros, Micros) = (5_000, 50_000);
+/// How long the last client waits between two requests.
+const PROBER_THINKS: (Micros, Micros) = (1_000, 5_000);
+
+/// Something that is due for a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Alarm {
+    /// It asks for something new.
+    Ask { client: usize },
+    /// Its request reaches a node.
+    Reach {
+        client: usize,
+        attempt: u64,
+        call: usize,
+        target: NodeId,
+    },
+    /// It has waited long enough.
+    GiveUp { client: usize, call: usize },
+    /// An answer reaches it.
+    Hear {
+        client: usize,
+        attempt: u64,
+        reply: Reply,
+    },
+}
+
+#[derive(Debug)]
+struct Client {
+    rng: Rng,
+    /// Whom it asks first.
+    target: NodeId,
+    waits_for: Option<Waiting>,
+    calls_left: u64,
+    acked_writes: u64,
+    reads: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    call: usize,
+    attempt: u64,
+}
+
+/// All clients, and what they saw.
+#[derive(Debug)]
+pub(super) struct Clients {
+    load: Load,
+    clients: Vec<Client>,
+    keys: Vec<(Key, u32)>,
+    next_key: u32,
+    next_value: u64,
+    attempts: u64,
+    moment: u64,
+    /// Whose each request is that a node has.
+    tokens: BTreeMap<Token, (usize, u64)>,
+    alarms: Vec<Option<Alarm>>,
+    free: Vec<usize>,
+    pub(super) history: History,
+    /// Whether they ask for more.
+    pub(super) is_on: bool,
+}
+
+impl Clients {
+    pub(super) fn new(load: Load, nodes: u64, seed: u64) -> Clients {
+        let mut rng = Rng::stream(seed, 4);
+        let client = |_| Client {
+            rng: Rng::new(rng.draw()),
+            target: NodeId(rng.between(0, nodes - 1)),
+            waits_for: None,
+            calls_left: load.calls_max,
+            acked_writes: 0,
+            reads: 0,
+        };
+        Clients {
+            clients: (0..=load.clients).map(client).collect(),
+            keys: (0..load.keys).map(|key| (Key(key), 0)).collect(),
+            next_key: load.keys,
+            next_value: 1,
+            attempts: 0,
+            moment: 0,
+            tokens: BTreeMap::new(),
+            alarms: Vec::new(),
+            free: Vec::new(),
+            history: History::default(),
+            is_on: true,
+            load,
+        }
+    }
+
+    /// All clients begin, but for the last one, which is kept for what a healed cluster owes.
+    pub(super) fn begin(&mut self, sim: &mut Sim) {
+        for client in 0..self.prober() {
+            self.think(sim, client, false);
+        }
+    }
+
+    /// The last client begins, and from now on nothing is lost between clients and nodes.
+    pub(super) fn begin_to_probe(&mut self, sim: &mut Sim) {
+        self.load.loss = 0;
+        let prober = self.prober();
+        self.clients[prober].calls_left = u64::MAX;
+        self.think(sim, prober, false);
+    }
+
+    fn prober(&self) -> usize {
+        self.clients.len() - 1
+    }
+
+    /// The writes and reads of the last client.
+    pub(super) fn probed(&self) -> (u64, u64) {
+        let prober = &self.clients[self.prober()];
+        (prober.acked_writes, prober.reads)
+    }
+
+    /// Writes that were acknowledged.
+    pub(super) fn acked_writes(&self) -> u64 {
+        self.clients.iter().map(|client| client.acked_writes).sum()
+    }
+
+    /// Reads that were served.
+    pub(super) fn reads(&self) -> u64 {
+        self.clients.iter().map(|client| client.reads).sum()
+    }
+
+    /// The keys that have been used.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        (0..self.next_key).map(Key).collect()
+    }
+
+    /// Whether all that was asked has ended, one way or the other.
+    pub(super) fn are_idle(&self) -> bool {
+        self.clients.iter().all(|client| client.waits_for.is_none())
+    }
+
+    fn now(&mut self) -> Moment {
+        self.moment += 1;
+        Moment(self.moment)
+    }
+
+    fn schedule(&mut self, sim: &mut Sim, after: Micros, alarm: Alarm) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.alarms.push(None);
+            self.alarms.len() - 1
+        });
+        self.alarms[slot] = Some(alarm);
+        sim.alarm(sim.now() + after, slot as u64);
+    }
+
+    /// An alarm rings.
+    pub(super) fn ring(&mut self, sim: &mut Sim, slot: usize, overload: bool) {
+        let alarm = self.alarms[slot].take().expect("it was set");
+        self.free.push(slot);
+        match alarm {
+            Alarm::Ask { client } => {
+                if self.is_on && self.clients[client].calls_left > 0 {
+                    self.ask(sim, client);
+                } else if !self.is_on {
+                    self.think(sim, client, overload);
+                }
+            }
+            Alarm::Reach {
+                client,
+                attempt,
+                call,
+                target,
+            } => self.reach(sim, (client, attempt), call, target),
+            Alarm::GiveUp { client, call } => {
+                let waiting = self.clients[client].waits_for;
+                if waiting.is_some_and(|waiting| waiting.call == call) {
+                    self.give_up(sim, client, call, overload);
+                }
+            }
+            Alarm::Hear {
+                client,
+                attempt,
+                reply,
+            } => {
+                let waiting = self.clients[client].waits_for;
+                if let Some(Waiting { call, .. }) = waiting.filter(|w| w.attempt == attempt) {
+                    self.hear(sim, client, call, &reply, overload);
+                }
+            }
+        }
+    }
+
+    fn think(&mut self, sim: &mut Sim, client: usize, overload: bool) {
+        let (least, most) = match client == self.prober() {
+            true => PROBER_THINKS,
+            false => self.load.think,
+        };
+        let think = self.clients[client].rng.between(least, most);
+        let think = if overload { think / 10 } else { think };
+        self.schedule(sim, think, Alarm::Ask { client });
+    }
+
+    /// A client asks for something drawn.
+    fn ask(&mut self, sim: &mut Sim, client: usize) {
+        let (puts, gets) = (self.load.puts, self.load.gets);
+        let rng = &mut self.clients[client].rng;
+        let slot = rng.between(0, self.keys.len() as u64 - 1) as usize;
+        let request = match rng.between(0, 999) {
+            n if n < puts => Request::Put(Value(0)),
+            n if n < puts + gets => Request::Get,
+            _ => Request::Delete,
+        };
+        self.clients[client].calls_left -= 1;
+        if self.keys[slot].1 >= UNKNOWN_MAX {
+            self.keys[slot] = (Key(self.next_key), 0);
+            self.next_key += 1;
+        }
+        let key = self.keys[slot].0;
+        self.call(sim, client, key, request);
+    }
+
+    /// A client asks for this.
+    fn call(&mut self, sim: &mut Sim, client: usize, key: Key, request: Request) {
+        let request = match request {
+            Request::Put(_) => {
+                self.next_value += 1;
+                Request::Put(Value(self.next_value))
+            }
+            other => other,
+        };
+        let called = self.now();
+        let call = self.history.calls.len();
+        self.history.calls.push(Call {
+            client: client as u32,
+            key,
+            request,
+            called,
+            told: None,
+        });
+        self.attempt(sim, client, call, 0);
+        let patience = self.load.patience;
+        self.schedule(sim, patience, Alarm::GiveUp { client, call });
+    }
+
+    /// The last client reads this key.
+    pub(super) fn probe(&mut self, sim: &mut Sim, key: Key) {
+        self.call(sim, self.prober(), key, Request::Get);
+    }
+
+    /// Sends the request of a call to the client's target.
+    fn attempt(&mut self, sim: &mut Sim, client: usize, call: usize, after: Micros) {
+        self.attempts += 1;
+        let attempt = self.attempts;
+        self.clients[client].waits_for = Some(Waiting { call, attempt });
+        let (least, most) = self.load.travel;
+        let travel = self.clients[client].rng.between(least, most);
+        let lost = self.clients[client].rng.chance(self.load.loss);
+        if !lost {
+            let alarm = Alarm::Reach {
+                client,
+                attempt,
+                call,
+                target: self.clients[client].target,
+            };
+            self.schedule(sim, after + travel, alarm);
+        }
+    }
+
+    /// A request reaches its node, though its client may have given up since.
+    fn reach(
+        &mut self,
+        sim: &mut Sim,
+        (client, attempt): (usize, u64),
+        call: usize,
+        target: NodeId,
+    ) {
+        if !sim.is_up(target) {
+            // Nobody listens: no byte was sent, and another node is asked.
+            let alarm = Alarm::Hear {
+                client,
+                attempt,
+                reply: Reply::Refused(RefusalReason::NotLeader { leader: None }),
+            };
+            return self.schedule(sim, BACKOFF.0, alarm);
+        }
+        let Call { key, request, .. } = self.history.calls[call];
+        let operation = self.operation(client, key, request);
+        let token = sim.token();
+        self.tokens.insert(token, (client, attempt));
+        sim.submit(target, token, operation);
+    }
+
+    fn operation(&mut self, client: usize, key: Key, request: Request) -> Operation {
+        let key = Bytes::from(format!("k{}", key.0));
+        match request {
+            Request::Get => Operation::Get { key },
+            Request::Delete => Operation::Delete { key },
+            Request::Put(Value(value)) => {
+                let (least, most) = self.load.value_bytes;
+                let bytes = self.clients[client].rng.between(least, most) as usize;
+                let mut data = value.to_le_bytes().to_vec();
+                data.resize(bytes.max(8), b'.');
+                let value = data.into();
+                Operation::Put { key, value }
+            }
+        }
+    }
+
+    /// A node answers a request.
+    pub(super) fn answered(&mut self, sim: &mut Sim, token: Token, reply: Reply) {
+        let Some((client, attempt)) = self.tokens.remove(&token) else {
+            return;
+        };
+        let (least, most) = self.load.travel;
+        let rng = &mut self.clients[client].rng;
+        let travel = rng.between(least, most);
+        if !rng.chance(self.load.loss) {
+            let alarm = Alarm::Hear {
+                client,
+                attempt,
+                reply,
+            };
+            self.schedule(sim, travel, alarm);
+        }
+    }
+
+    fn hear(&mut self, sim: &mut Sim, client: usize, call: usize, reply: &Reply, overload: bool) {
+        let told = match reply {
+            Reply::Put { at } => Told::Put { at: *at },
+            Reply::Delete { found, at } => Told::Deleted {
+                found: *found,
+                at: *at,
+            },
+            Reply::Get { value, at } => Told::Got {
+                value: value.as_ref().map(|value| value_of(value)),
+                at: *at,
+            },
+            Reply::Refused(why) => return self.refused(sim, client, call, *why),
+            Reply::Unknown => return self.give_up(sim, client, call, overload),
+        };
+        match told {
+            Told::Got { .. } => self.clients[client].reads += 1,
+            _ => self.clients[client].acked_writes += 1,
+        }
+        let now = self.now();
+        self.history.calls[call].told = Some((told, now));
+        self.clients[client].waits_for = None;
+        self.think(sim, client, overload);
+    }
+
+    /// Nothing was done: the client asks again, elsewhere.
+    fn refused(&mut self, sim: &mut Sim, client: usize, call: usize, why: RefusalReason) {
+        let nodes = sim.ids().len() as u64;
+        let rng = &mut self.clients[client].rng;
+        let after = rng.between(BACKOFF.0, BACKOFF.1);
+        let any = NodeId(rng.between(0, nodes - 1));
+        let (target, after) = match why {
+            RefusalReason::NotLeader {
+                leader: Some(leader),
+            } => (leader, 0),
+            RefusalReason::NotLeader { leader: None } => (any, after),
+            RefusalReason::Transferring { to } => (to, after),
+            RefusalReason::Busy => (self.clients[client].target, after),
+        };
+        self.clients[client].target = target;
+        self.attempt(sim, client, call, after);
+    }
+
+    /// The client waits no longer: it does not know what became of the call.
+    fn give_up(&mut self, sim: &mut Sim, client: usize, call: usize, overload: bool) {
+        sim.count(Fault::Abandon);
+        let Call { key, request, .. } = self.history.calls[call];
+        if request != Request::Get
+            && let Some(slot) = self.keys.iter_mut().find(|slot| slot.0 == key)
+        {
+            slot.1 += 1;
+        }
+        let nodes = sim.ids().len() as u64;
+        let rng = &mut self.clients[client].rng;
+        self.clients[client].target = NodeId(rng.between(0, nodes - 1));
+        self.clients[client].waits_for = None;
+        self.think(sim, client, overload);
+    }
+}
+
+/// The value that a client wrote.
+pub(super) fn value_of(bytes: &[u8]) -> Value {
+    let number = bytes.first_chunk().expect("values begin with their number");
+    Value(u64::from_le_bytes(*number))
+}
+
+/// The key that a client used.
+pub(super) fn key_of(bytes: &[u8]) -> Key {
+    let text = std::str::from_utf8(bytes).expect("keys are text");
+    Key(text[1..].parse().expect("keys have a number"))
+}

@@ -1,0 +1,394 @@
+//! One run: faults while clients work, then a cluster that is whole again and has to show it.
+
+mod clients;
+mod kind;
+mod nemesis;
+mod plan;
+
+use std::collections::BTreeSet;
+
+use raftkv::{kv::Command, raft::NodeId};
+
+use self::{
+    clients::{Clients, key_of, value_of},
+    nemesis::{Nemesis, star, two},
+    plan::{Ending, RUN_MAX, RUN_MIN, SECOND},
+};
+pub use self::{
+    kind::{Class, Kind},
+    nemesis::Tally,
+    plan::Preset,
+};
+use crate::{
+    history::{Committed, Request},
+    invariants::Property,
+    linearizability,
+    rng::Rng,
+    sim::{Delay, Due, Hits, Line, Marks, Micros, Noise, Sim, TICK, fail},
+};
+pub(crate) use plan::Plan;
+
+/// Alarms from here on are faults of the plan: twice its number, and one more for its end.
+const FAULT_ALARMS: u64 = 1 << 32;
+/// What every run has to show before it ends.
+const ACKED_WRITES_MIN: u64 = 200;
+const READS_MIN: u64 = 100;
+const ELECTIONS_MIN: u64 = 2;
+/// Within how many election timeouts a healed cluster has to do what.
+const LEADER_WITHIN: u64 = 4;
+const SERVICE_WITHIN: u64 = 10;
+const AGREEMENT_WITHIN: u64 = 30;
+/// What an append and its answer take at most in a healed network, syncs included.
+const ROUND_TRIP: Micros = 10_000;
+/// How many writes and reads it has to serve then.
+const PROBES: u64 = 10;
+/// With one link cut, or two: how long is looked on, and how many elections are calm.
+const CALM_TIMEOUTS: u64 = 30;
+const CALM_ELECTIONS: u64 = 2;
+
+/// What a run amounted to.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Its virtual time.
+    pub virtual_time: Micros,
+    /// The steps of its nodes.
+    pub steps: u64,
+    /// Writes that were acknowledged.
+    pub acked_writes: u64,
+    /// Reads that were served.
+    pub reads: u64,
+    /// Elections that were won.
+    pub elections: u64,
+    /// What went wrong, and where nodes crashed.
+    pub hits: Hits,
+    /// Branches of the FSM.
+    pub marks: Marks,
+    /// What was drawn and what of it hit.
+    pub tally: Tally,
+    /// What two runs of a seed have in common.
+    pub digest: u64,
+}
+
+/// A run under way.
+pub(crate) struct Run {
+    plan: Plan,
+    sim: Sim,
+    clients: Clients,
+    nemesis: Nemesis,
+}
+
+impl Run {
+    pub(crate) fn new(plan: &Plan) -> Run {
+        let sim = Sim::new(plan.settings.clone());
+        Run {
+            clients: Clients::new(plan.load, plan.settings.nodes, plan.seed),
+            nemesis: Nemesis::new(plan),
+            sim,
+            plan: plan.clone(),
+        }
+    }
+
+    /// Keeps what happens as lines.
+    pub(crate) fn record(&mut self) {
+        self.sim.record();
+    }
+
+    pub(crate) fn take_lines(&mut self) -> Vec<Line> {
+        self.sim.take_lines()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            virtual_time: self.sim.now(),
+            steps: self.sim.steps(),
+            acked_writes: self.clients.acked_writes(),
+            reads: self.clients.reads(),
+            elections: self.sim.elections(),
+            hits: self.sim.hits(),
+            marks: self.sim.marks().clone(),
+            tally: self.nemesis.tally(),
+            digest: self.sim.digest(),
+        }
+    }
+
+    /// Runs it to its end. Panics with the property that is broken.
+    pub(crate) fn go(&mut self) {
+        let delay = self.plan.delay;
+        self.sim.network.set_delay(delay, self.plan.is_fifo);
+        self.sim.network.queue_max = self.plan.queue_max;
+        for (number, fault) in self.plan.faults.iter().enumerate() {
+            let alarm = FAULT_ALARMS + 2 * number as u64;
+            self.sim.alarm(fault.at, alarm);
+            self.sim.alarm(fault.at + fault.span, alarm + 1);
+        }
+        self.clients.begin(&mut self.sim);
+        self.disturb();
+        self.heal();
+        self.settle();
+        self.judge();
+    }
+
+    /// Lets time pass.
+    fn run_until(&mut self, until: Micros) {
+        while let Some(due) = self.sim.advance(until) {
+            match due {
+                Due::Answer(token, reply) => self.clients.answered(&mut self.sim, token, reply),
+                Due::Alarm(alarm) if alarm < FAULT_ALARMS => {
+                    let overload = self.nemesis.overloads();
+                    self.clients.ring(&mut self.sim, alarm as usize, overload);
+                }
+                Due::Alarm(alarm) => self.fault(alarm - FAULT_ALARMS),
+            }
+        }
+    }
+
+    fn fault(&mut self, alarm: u64) {
+        let number = (alarm / 2) as usize;
+        if !self.nemesis.is_on {
+            return;
+        }
+        match alarm % 2 {
+            0 => {
+                let fault = self.plan.faults[number];
+                self.nemesis.begin(&mut self.sim, number, fault);
+            }
+            _ => self.nemesis.end(&mut self.sim, number),
+        }
+    }
+
+    fn has_counts(&self) -> bool {
+        self.clients.acked_writes() >= ACKED_WRITES_MIN
+            && self.clients.reads() >= READS_MIN
+            && self.sim.elections() >= ELECTIONS_MIN
+    }
+
+    /// The part with faults.
+    fn disturb(&mut self) {
+        if let Some(until) = self.plan.stop_at {
+            return self.run_until(until);
+        }
+        self.run_until(RUN_MIN);
+        while self.plan.owes_counts && !self.has_counts() {
+            let stats = self.stats();
+            if self.sim.now() >= RUN_MAX {
+                let what = format!(
+                    "{} writes, {} reads and {} elections in {} s",
+                    stats.acked_writes,
+                    stats.reads,
+                    stats.elections,
+                    RUN_MAX / SECOND
+                );
+                fail(Property::Vacuous, &what);
+            }
+            self.run_until(self.sim.now() + SECOND);
+        }
+    }
+
+    /// All faults end, and those nodes come back that are to be there in the end.
+    fn heal(&mut self) {
+        self.clients.is_on = self.plan.keeps_traffic;
+        if !self.plan.keeps_traffic {
+            // Quiet traps: what was under way ends before anything is mended.
+            self.run_until(self.sim.now() + self.timeout());
+        }
+        self.nemesis.end_all(&mut self.sim);
+        self.nemesis.is_on = false;
+        self.sim.note_line(None, || "all faults end".to_owned());
+        let sim = &mut self.sim;
+        sim.settings.apply = None;
+        sim.settings.sync = (0, 3_000);
+        sim.settings.tick.fill(TICK);
+        sim.network.noise = Noise::default();
+        sim.network.queue_max = 4096;
+        sim.network.set_delay(Delay::Uniform(500, 2_000), true);
+        sim.network.set_bandwidth_everywhere(0);
+        let ids = sim.ids();
+        for &from in &ids {
+            for &to in ids.iter().filter(|&&to| to != from) {
+                sim.network.reset(from, to);
+            }
+        }
+        for &id in ids.iter() {
+            sim.disarm(id);
+            sim.spare_disk(id);
+            sim.slow_disk(id, 0);
+            sim.wake(id);
+        }
+        self.leave_core(&ids);
+        for id in ids {
+            let sim = &mut self.sim;
+            if !sim.is_up(id) && !sim.is_lost(id) {
+                sim.start(id);
+            }
+        }
+    }
+
+    /// Takes nodes away until only a majority is left, if the plan says so.
+    fn leave_core(&mut self, ids: &[NodeId]) {
+        if self.plan.ending != Ending::Core {
+            return;
+        }
+        let sim = &mut self.sim;
+        let mut rng = Rng::stream(self.plan.seed, 5);
+        let may_go = |sim: &Sim| {
+            let stays = ids.iter().filter(|&&id| !sim.is_lost(id));
+            stays.count() > ids.len() / 2 + 1
+        };
+        while may_go(sim) {
+            let stays: Vec<NodeId> = ids.iter().copied().filter(|&id| !sim.is_lost(id)).collect();
+            sim.lose(rng.pick(&stays));
+        }
+    }
+
+    fn timeout(&self) -> Micros {
+        self.sim.settings.election_timeout()
+    }
+
+    /// Lets time pass until something holds, and fails the run if it does not in time.
+    fn within(&mut self, timeouts: u64, what: &str, holds: impl Fn(&Run) -> bool) {
+        let limit = self.sim.now() + timeouts * self.timeout() + self.catch_up();
+        while !holds(self) {
+            if self.sim.now() >= limit {
+                let what = format!("{what}: not within {timeouts} election timeouts");
+                fail(Property::Liveness, &what);
+            }
+            self.run_until(self.sim.now() + self.timeout() / 20);
+        }
+    }
+
+    /// How long the nodes that are behind may need, where every append waits for the one before.
+    fn catch_up(&self) -> Micros {
+        let ends = || {
+            let ids = self.sim.ids().into_iter();
+            ids.filter_map(|id| Some(self.sim.status(id)?.last.index.0))
+        };
+        let behind = ends().max().unwrap_or(0) - ends().min().unwrap_or(0);
+        let entry_bytes = self.plan.load.value_bytes.1 + 64;
+        let at_once = self.plan.settings.append_max_bytes / entry_bytes;
+        behind / at_once.max(1) * ROUND_TRIP
+    }
+
+    fn leads(&self) -> bool {
+        self.sim.leader().is_some_and(|id| {
+            let status = self.sim.status(id).expect("it leads");
+            let log = self.sim.replica(id).expect("it leads").raft().log();
+            log.term(status.commit) == Some(status.hard.term)
+        })
+    }
+
+    /// The healed cluster elects, serves and agrees (liveness).
+    fn settle(&mut self) {
+        self.settle_partly();
+        self.within(LEADER_WITHIN, "a leader that has committed", Run::leads);
+        self.clients.is_on = true;
+        self.clients.begin_to_probe(&mut self.sim);
+        self.within(SERVICE_WITHIN, "a write and a read", |run| {
+            let (writes, reads) = run.clients.probed();
+            writes > 0 && reads > 0
+        });
+        self.within(AGREEMENT_WITHIN, "ten writes and ten reads", |run| {
+            let (writes, reads) = run.clients.probed();
+            writes >= PROBES && reads >= PROBES
+        });
+        self.clients.is_on = false;
+        self.run_until(self.sim.now() + self.plan.load.patience);
+        self.within(SERVICE_WITHIN, "all calls end", |run| {
+            run.clients.are_idle()
+        });
+        self.read_all();
+        self.within(AGREEMENT_WITHIN, "all nodes agree", Run::agree);
+        self.sim.compare_states();
+    }
+
+    /// A partition remains with which a majority can work. The rest must not keep it from that.
+    fn settle_partly(&mut self) {
+        let ids = self.sim.ids();
+        let down = ids.iter().any(|&id| !self.sim.is_up(id));
+        let mut rng = Rng::stream(self.plan.seed, 6);
+        let cut = match self.plan.ending {
+            Ending::Whole | Ending::Core => return,
+            // With a node lost for good the remaining graph may have no majority.
+            _ if down => return,
+            Ending::OneLink => {
+                let (a, b) = two(&ids, &mut rng);
+                vec![(a, b), (b, a)]
+            }
+            // Only the hub sees a majority: nobody else can win, nor can the hub with an old log.
+            Ending::Star => {
+                let hub = ids
+                    .iter()
+                    .max_by_key(|&&id| self.sim.status(id).expect("all are up").last);
+                star(&ids, *hub.expect("there are nodes"))
+            }
+            Ending::DeafLeader => {
+                self.within(LEADER_WITHIN, "a leader that has committed", Run::leads);
+                let leader = self.sim.leader().expect("just seen");
+                let others = ids.iter().filter(|&&id| id != leader);
+                others.map(|&id| (id, leader)).collect()
+            }
+        };
+        self.sim
+            .note_line(None, || format!("links stay cut: {cut:?}"));
+        for (from, to) in cut {
+            self.sim.network.cut(from, to);
+        }
+        self.clients.is_on = true;
+        let committed = self.sim.committed_index();
+        self.within(SERVICE_WITHIN, "progress with links cut", |run| {
+            run.sim.committed_index() > committed && run.leads()
+        });
+        self.clients.is_on = false;
+        let elections = self.sim.elections();
+        self.run_until(self.sim.now() + CALM_TIMEOUTS * self.timeout());
+        let elections = self.sim.elections() - elections;
+        if elections > CALM_ELECTIONS {
+            let what = format!("{elections} elections in {CALM_TIMEOUTS} timeouts, links cut");
+            fail(Property::Liveness, &what);
+        }
+        self.sim.network.heal();
+    }
+
+    /// Every key is read: what was acknowledged must be there.
+    fn read_all(&mut self) {
+        for key in self.clients.keys() {
+            let reads = self.clients.reads();
+            self.clients.probe(&mut self.sim, key);
+            self.within(SERVICE_WITHIN, "a read of each key", |run| {
+                run.clients.reads() > reads
+            });
+        }
+    }
+
+    fn agree(&self) -> bool {
+        let ids = self.sim.ids().into_iter();
+        let states: BTreeSet<_> = ids
+            .filter_map(|id| Some((self.sim.status(id)?, self.sim.replica(id)?)))
+            .map(|(status, replica)| (status.last, status.commit, replica.applied()))
+            .collect();
+        let whole = states
+            .iter()
+            .all(|&(last, commit, applied)| commit == last.index && applied == last.index);
+        states.len() == 1 && whole
+    }
+
+    /// What the clients saw, judged as a whole.
+    fn judge(&mut self) {
+        let committed = self.sim.committed().iter();
+        self.clients.history.committed = committed
+            .map(|(at, command)| {
+                let (key, request) = match command {
+                    Command::Put { key, value } => (key, Request::Put(value_of(value))),
+                    Command::Delete { key } => (key, Request::Delete),
+                };
+                Committed {
+                    at: *at,
+                    key: key_of(key),
+                    request,
+                }
+            })
+            .collect();
+        if let Err(error) = linearizability::check(&self.clients.history) {
+            fail(Property::Linearizability, &error.to_string());
+        }
+    }
+}

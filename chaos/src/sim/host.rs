@@ -1,0 +1,213 @@
+//! One node's process and its disk.
+
+use std::collections::VecDeque;
+
+use raftkv::{
+    raft::{NodeId, Options, Token},
+    replica::{Operation, Replica},
+    storage::Storage,
+};
+use raftkv_wal::MemoryMedia;
+
+use super::{
+    fault::{CrashPoint, Fault, Hits},
+    network::Flight,
+    queue::Micros,
+};
+use crate::{
+    invariants::{Damage, Opened, Shadow, hold, opened},
+    rng::Rng,
+};
+
+/// Small segments, so that short runs rotate them.
+const SEGMENT_BYTES: u64 = 64 << 10;
+
+/// What waits for a node that is not at work.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Message(Flight),
+    Request(Token, Operation),
+}
+
+/// What becomes of a node that is told to crash at a point of its work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Armed {
+    pub(crate) point: CrashPoint,
+    /// How many times the point is passed before.
+    pub(crate) skip: u64,
+    /// How many times it crashes there again, when that is within recovery.
+    pub(crate) again: u64,
+    /// Whether the power goes with the process.
+    pub(crate) power: bool,
+    /// How long the node stays down.
+    pub(crate) down: Micros,
+}
+
+/// A node.
+pub(super) struct Host {
+    pub(super) id: NodeId,
+    pub(super) disk: MemoryMedia,
+    /// `None` while it is down.
+    pub(super) replica: Option<Replica<MemoryMedia>>,
+    /// Grows each time the process ends; what was scheduled for an earlier one is void.
+    pub(super) epoch: u32,
+    /// Paused or blocked until then.
+    pub(super) frozen_until: Option<Micros>,
+    pub(super) inbox: VecDeque<Incoming>,
+    pub(super) late_ticks: u32,
+    /// A sync is under way.
+    pub(super) is_syncing: bool,
+    /// A sync has ended while the node was paused.
+    pub(super) is_sync_over: bool,
+    pub(super) is_apply_scheduled: bool,
+    /// It is at what waited for it, and syncs once for all of that.
+    pub(super) is_within_a_turn: bool,
+    pub(super) armed: Option<Armed>,
+    /// The process ends at the next operation of its disk that fails.
+    pub(super) expects_failure: Option<Fault>,
+    /// The disk was damaged since the last start.
+    pub(super) damage: Option<Damage>,
+    /// It will not come back: its disk is damaged, or its machine is gone.
+    pub(super) is_lost: bool,
+    /// Syncs take at least this long.
+    pub(super) slow_sync: Micros,
+}
+
+/// How starting a node ended.
+pub(super) enum Started {
+    Up,
+    /// It stopped within recovery and has no power.
+    Crashed,
+    /// It refused to start for now.
+    Refused,
+    /// It must not come back.
+    Lost,
+}
+
+impl Host {
+    pub(super) fn new(id: NodeId) -> Host {
+        Host {
+            id,
+            disk: MemoryMedia::new(),
+            replica: None,
+            epoch: 0,
+            frozen_until: None,
+            inbox: VecDeque::new(),
+            late_ticks: 0,
+            is_syncing: false,
+            is_sync_over: false,
+            is_apply_scheduled: false,
+            is_within_a_turn: false,
+            armed: None,
+            expects_failure: None,
+            damage: None,
+            is_lost: false,
+            slow_sync: 0,
+        }
+    }
+
+    /// The process ends. What it wrote is still there, what it knew is not.
+    pub(super) fn end(&mut self) {
+        self.replica = None;
+        self.epoch += 1;
+        self.frozen_until = None;
+        self.inbox.clear();
+        self.late_ticks = 0;
+        self.is_syncing = false;
+        self.is_sync_over = false;
+        self.is_apply_scheduled = false;
+        self.is_within_a_turn = false;
+        self.expects_failure = None;
+        if self.disk.stopped().is_none() {
+            self.disk.forget_faults();
+        }
+    }
+
+    /// Starts the process on what the disk holds, and compares that with what was there.
+    pub(super) fn start(
+        &mut self,
+        options: Options,
+        shadow: &mut Shadow,
+        hits: &mut Hits,
+    ) -> Started {
+        assert!(self.replica.is_none(), "n{} is up", self.id);
+        let mut owner = [0; 40];
+        owner[..8].copy_from_slice(&self.id.0.to_le_bytes());
+        let wal = raftkv_wal::Options {
+            segment_bytes: SEGMENT_BYTES,
+            owner,
+        };
+        let proven = shadow.last_is_proven(self.disk.durable_writes());
+        let (storage, saved) = match Storage::open(self.disk.clone(), wal) {
+            Ok(opened) => opened,
+            Err(_) if self.disk.stopped().is_some() => return Started::Crashed,
+            Err(_) if self.expects_failure.take().is_some() => {
+                hits.count(Fault::ReadError);
+                return Started::Refused;
+            }
+            Err(_) if self.damage.is_some() => {
+                hits.count(Fault::Damage);
+                self.is_lost = true;
+                return Started::Lost;
+            }
+            Err(error) => {
+                hold!(Durability, false, "n{} does not open: {error}", self.id);
+                unreachable!("it does not hold")
+            }
+        };
+        self.disk.forget_faults();
+        self.expects_failure = None;
+        let entries = saved.log.last().index.0;
+        let entry = |index| storage.encoded_entry(index).to_vec();
+        let found = Shadow::image_of(saved.hard, entries, entry);
+        if opened(shadow, &found, self.damage, proven) == Opened::Damaged {
+            hits.count(Fault::Damage);
+            self.is_lost = true;
+            return Started::Lost;
+        }
+        self.damage = None;
+        let all_durable = self.disk.durable_writes() == self.disk.writes();
+        shadow.restart(found, all_durable, self.disk.writes());
+        let mut replica = Replica::new(options, storage, saved);
+        replica.set_apply_max_entries(1);
+        self.replica = Some(replica);
+        Started::Up
+    }
+
+    /// Damages a file of a node that is down, as if it had always been so.
+    pub(super) fn damage(&mut self, rng: &mut Rng) -> Option<String> {
+        assert!(self.replica.is_none(), "n{} is up", self.id);
+        let names = self.disk.names();
+        let name = names.get(rng.draw() as usize % names.len().max(1))?.clone();
+        let mut bytes = self.disk.contents(&name)?;
+        let used = bytes.iter().rposition(|&byte| byte != 0)? + 1;
+        let at = rng.between(0, used as u64 - 1) as usize;
+        let sector = used.min(at + 512);
+        let (what, end) = match rng.between(0, 3) {
+            0 => {
+                bytes[at] ^= 1 << rng.between(0, 7);
+                ("a flipped bit", at + 1)
+            }
+            1 => {
+                bytes[at..sector].fill(0);
+                ("a zeroed sector", sector)
+            }
+            2 => {
+                let from = rng.between(0, used as u64 - 1) as usize;
+                let len = (sector - at).min(used - from);
+                bytes.copy_within(from..from + len, at);
+                ("a misdirected write", at + len)
+            }
+            _ => {
+                bytes.truncate(at);
+                ("a file cut short", used)
+            }
+        };
+        self.disk.set_contents(&name, bytes);
+        self.damage = Some(match end {
+            end if end == used => Damage::ToTheEnd,
+            _ => Damage::Within,
+        });
+        Some(format!("{what} at {at} of {name}"))
+    }
+}

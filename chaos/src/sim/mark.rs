@@ -1,0 +1,138 @@
+//! Which branches of the FSM a run has taken, told by its notes.
+
+use raftkv::raft::{Note, StepDown, VoteDenial};
+
+use super::fault::listed;
+
+listed! {
+    /// A branch of the FSM.
+    Mark {
+        /// A pre-vote campaign began.
+        PreVoteCampaign = "pre_vote_campaign",
+        /// A campaign began.
+        Campaign = "campaign",
+        /// A pre-vote was given.
+        PreVoteGranted = "pre_vote_granted",
+        /// A vote was given.
+        VoteGranted = "vote_granted",
+        /// A vote was refused: the term is over.
+        DeniedStaleTerm = "denied_stale_term",
+        /// A vote was refused: it was given to another.
+        DeniedVotedFor = "denied_voted_for",
+        /// A vote was refused by the leader of the term.
+        DeniedIsLeader = "denied_is_leader",
+        /// A vote was refused: the candidate's log is behind.
+        DeniedLogBehind = "denied_log_behind",
+        /// A vote was refused: a leader is alive.
+        DeniedLeaderAlive = "denied_leader_alive",
+        /// A node was elected.
+        Elected = "elected",
+        /// A campaign was lost.
+        ElectionLost = "election_lost",
+        /// A role was given up for a higher term.
+        SteppedDownHigherTerm = "stepped_down_higher_term",
+        /// A candidacy was given up for the leader.
+        SteppedDownLeaderExists = "stepped_down_leader_exists",
+        /// Leadership was given up without a majority.
+        SteppedDownNoQuorum = "stepped_down_no_quorum",
+        /// An old leader was told that its term is over.
+        StaleLeader = "stale_leader",
+        /// An append did not fit the log.
+        AppendRefused = "append_refused",
+        /// Entries that conflict were dropped.
+        Truncated = "truncated",
+        /// An append had nothing new.
+        NothingNew = "nothing_new",
+        /// A leader went back in a follower's log.
+        GoBack = "go_back",
+        /// A leader found where the logs match.
+        Stream = "stream",
+        /// A late answer changed nothing.
+        StaleReply = "stale_reply",
+        /// A majority's entry of an old term was not counted.
+        OldTermNotCounted = "old_term_not_counted",
+        /// The commit index rose.
+        Committed = "committed",
+        /// Reads waited for the term's first commit.
+        ReadsAwaitOwnTerm = "reads_await_own_term",
+        /// A round of reads was confirmed.
+        ReadsConfirmed = "reads_confirmed",
+        /// A hand-over began.
+        TransferBegun = "transfer_begun",
+        /// A hand-over was given up.
+        TransferGivenUp = "transfer_given_up",
+        /// A hand-over was refused.
+        TransferRefused = "transfer_refused",
+    }
+}
+
+impl Mark {
+    /// The branch that a note tells of. There is none for what no correct member does.
+    #[must_use]
+    pub fn of(note: &Note) -> Option<Mark> {
+        Some(match note {
+            Note::Campaign { pre_vote: true, .. } => Mark::PreVoteCampaign,
+            Note::Campaign { .. } => Mark::Campaign,
+            Note::VoteGranted { pre_vote: true, .. } => Mark::PreVoteGranted,
+            Note::VoteGranted { .. } => Mark::VoteGranted,
+            Note::VoteDenied { why, .. } => match why {
+                VoteDenial::StaleTerm => Mark::DeniedStaleTerm,
+                VoteDenial::VotedFor(_) => Mark::DeniedVotedFor,
+                VoteDenial::IsLeader => Mark::DeniedIsLeader,
+                VoteDenial::LogBehind { .. } => Mark::DeniedLogBehind,
+                VoteDenial::LeaderAlive(_) => Mark::DeniedLeaderAlive,
+            },
+            Note::Elected => Mark::Elected,
+            Note::ElectionLost => Mark::ElectionLost,
+            Note::SteppedDown { why } => match why {
+                StepDown::HigherTerm(_) => Mark::SteppedDownHigherTerm,
+                StepDown::LeaderExists(_) => Mark::SteppedDownLeaderExists,
+                StepDown::NoQuorum => Mark::SteppedDownNoQuorum,
+            },
+            Note::StaleLeader { .. } => Mark::StaleLeader,
+            Note::AppendRefused { .. } => Mark::AppendRefused,
+            Note::Truncated { .. } => Mark::Truncated,
+            Note::NothingNew { .. } => Mark::NothingNew,
+            Note::GoBack { .. } => Mark::GoBack,
+            Note::Stream { .. } => Mark::Stream,
+            Note::StaleReply { .. } => Mark::StaleReply,
+            Note::OldTermNotCounted { .. } => Mark::OldTermNotCounted,
+            Note::Committed { .. } => Mark::Committed,
+            Note::ReadsAwaitOwnTerm => Mark::ReadsAwaitOwnTerm,
+            Note::ReadsConfirmed { .. } => Mark::ReadsConfirmed,
+            Note::TransferBegun { .. } => Mark::TransferBegun,
+            Note::TransferGivenUp { .. } => Mark::TransferGivenUp,
+            Note::TransferRefused => Mark::TransferRefused,
+            Note::Impossible { .. } => return None,
+        })
+    }
+}
+
+/// How often each branch was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marks([u64; Mark::ALL.len()]);
+
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks([0; Mark::ALL.len()])
+    }
+}
+
+impl Marks {
+    pub(crate) fn count(&mut self, mark: Mark) {
+        self.0[mark as usize] += 1;
+    }
+
+    /// How often a branch was taken.
+    #[must_use]
+    pub fn of(&self, mark: Mark) -> u64 {
+        self.0[mark as usize]
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Marks) {
+        for (sum, more) in self.0.iter_mut().zip(other.0) {
+            *sum += more;
+        }
+    }
+}

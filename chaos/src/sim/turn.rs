@@ -1,0 +1,356 @@
+//! One step of one node: what it writes, says and answers, with every place where it can crash,
+//! and everything that is checked.
+
+use raftkv::{
+    codec,
+    raft::{Message, NodeId, Note, RefusalReason, Status},
+    replica::{Error, Outbox, Replica, Reply},
+};
+use raftkv_wal::{MemoryMedia, Operation as DiskOperation};
+
+use super::{
+    engine::{Event, Sim},
+    fault::{CrashPoint, Fault},
+    host::Armed,
+    mark::Mark,
+    network::decode,
+    settings::Syncs,
+};
+use crate::invariants::{Asked, Step, hold, index_of};
+
+/// What a node is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Step,
+    Sync,
+    Mark,
+    Apply,
+}
+
+/// A sync of this length is a slow one.
+const SLOW_SYNC: u64 = 10_000;
+
+/// The points at which the disk itself stops, with the operation that does not happen.
+const DISK_POINTS: &[(CrashPoint, Phase, DiskOperation)] = &[
+    (CrashPoint::StepWrite, Phase::Step, DiskOperation::Write),
+    (CrashPoint::StepSync, Phase::Step, DiskOperation::Sync),
+    (CrashPoint::StepCreate, Phase::Step, DiskOperation::Create),
+    (CrashPoint::StepPublish, Phase::Step, DiskOperation::Publish),
+    (
+        CrashPoint::StepSyncDirectory,
+        Phase::Step,
+        DiskOperation::SyncDirectory,
+    ),
+    (CrashPoint::SyncSync, Phase::Sync, DiskOperation::Sync),
+    (CrashPoint::MarkWrite, Phase::Mark, DiskOperation::Write),
+    (CrashPoint::MarkSync, Phase::Mark, DiskOperation::Sync),
+];
+
+impl Sim {
+    pub(super) fn with(
+        &mut self,
+        id: NodeId,
+        phase: Phase,
+        event: impl FnOnce(&mut Replica<MemoryMedia>, &mut Outbox) -> Result<(), Error>,
+    ) {
+        self.with_asked(id, phase, Asked::default(), event);
+    }
+
+    /// Runs one node for an event. `asked` is the question that a heartbeat's answer is for.
+    pub(super) fn with_asked(
+        &mut self,
+        id: NodeId,
+        phase: Phase,
+        asked: Asked,
+        event: impl FnOnce(&mut Replica<MemoryMedia>, &mut Outbox) -> Result<(), Error>,
+    ) {
+        self.step += 1;
+        let host = &mut self.hosts[index_of(id)];
+        let Some(mut replica) = host.replica.take() else {
+            return;
+        };
+        let at_disk = host.armed.and_then(|armed| {
+            let point = DISK_POINTS.iter().find(|point| point.0 == armed.point)?;
+            (point.1 == phase && armed.skip == 0).then_some(point.2)
+        });
+        if let Some(operation) = at_disk {
+            host.disk.stop_at(operation);
+        }
+        let mut out = Outbox::default();
+        let result = event(&mut replica, &mut out);
+        if at_disk.is_some() && host.disk.stopped().is_none() {
+            host.disk.forget_faults();
+        }
+        if let Err(error) = result {
+            self.shadows[index_of(id)].failed(replica.raft());
+            return self.failed(id, error);
+        }
+        let after = replica.status();
+        let before = self.live[index_of(id)].replace(after).expect("it was up");
+        self.observe(id, phase, &before, &replica, &mut out);
+        self.hosts[index_of(id)].replica = Some(replica);
+        self.leave(id, phase, asked, &before, out);
+    }
+
+    /// The disk failed, and the process stops: by order of the test, or the code is wrong.
+    fn failed(&mut self, id: NodeId, error: Error) {
+        let host = &mut self.hosts[index_of(id)];
+        if host.disk.stopped().is_some() {
+            let armed = host.armed.take().expect("a disk stops at a point");
+            self.hits.reach(armed.point);
+            self.hits.count(Fault::CrashPoint);
+            let armed = Armed {
+                power: true,
+                ..armed
+            };
+            return self.crash_at(id, armed);
+        }
+        let Some(fault) = host.expects_failure.take() else {
+            hold!(Assertion, false, "n{id} stops: {error}");
+            return;
+        };
+        self.hits.count(fault);
+        self.note_line(Some(id), || format!("stops: {error}"));
+        let down = self.rng.between(10_000, 500_000);
+        self.go_down(id, false, Some(down));
+    }
+
+    /// Everything that is checked after a step.
+    fn observe(
+        &mut self,
+        id: NodeId,
+        phase: Phase,
+        before: &Status,
+        replica: &Replica<MemoryMedia>,
+        out: &mut Outbox,
+    ) {
+        let at = index_of(id);
+        let after = self.live[at].as_ref().expect("it is up");
+        let disk = &self.hosts[at].disk;
+        for written in out.writes.drain(..) {
+            let entry = |index| replica.encoded_entry(index).to_vec();
+            let shadow = &mut self.shadows[at];
+            self.checks
+                .wrote(before, after, &written, shadow, disk.writes(), entry);
+        }
+        if phase == Phase::Sync || !self.shadows[at].is_synced() {
+            self.shadows[at].durable(disk.durable_writes());
+        }
+        if before != after {
+            let step = Step {
+                before,
+                after,
+                raft: replica.raft(),
+                shadows: &self.shadows,
+                live: &self.live,
+            };
+            let entry = |index| {
+                let bytes = bytes::Bytes::copy_from_slice(replica.encoded_entry(index));
+                codec::decode_entry(bytes).expect("an entry that this build encoded")
+            };
+            self.checks.stepped(&step, entry);
+        }
+        let applied = replica.applied();
+        if self.applied[at] != applied {
+            self.applied[at] = applied;
+            self.trace.number(applied.0);
+            let shadow = &self.shadows[at];
+            self.checks.applied(id, applied, shadow, replica.kv());
+        }
+        for note in out.notes.drain(..) {
+            match Mark::of(&note) {
+                Some(mark) => {
+                    self.marks.count(mark);
+                    self.trace.number(mark as u64);
+                }
+                None => hold!(Assertion, false, "n{id}: {note}"),
+            }
+            if note == Note::Elected {
+                self.elections += 1;
+            }
+            let now = self.queue.now();
+            self.trace.line(now, Some(id), || note.to_string());
+            if let Some(notes) = &mut self.notes {
+                notes.push((id, note));
+            }
+        }
+    }
+
+    /// What the step said and answered leaves the node, unless it crashes on the way.
+    fn leave(&mut self, id: NodeId, phase: Phase, asked: Asked, before: &Status, out: Outbox) {
+        let after = self.live[index_of(id)].as_ref().expect("it is up");
+        let hard = before.hard != after.hard;
+        let voted = hard && after.hard.vote.is_some();
+        let grew = before.last != after.last;
+        let committed = before.commit != after.commit;
+        let applied = before.applied != after.applied;
+        let (some, all) = match phase {
+            Phase::Sync => (CrashPoint::ReleasedSome, CrashPoint::ReleasedAll),
+            _ => (CrashPoint::SentSome, CrashPoint::SentAll),
+        };
+        let answers = !out.replies.is_empty();
+        if (voted && self.crashes(id, CrashPoint::WroteVote))
+            || (hard && !voted && self.crashes(id, CrashPoint::WroteTerm))
+            || (grew && self.crashes(id, CrashPoint::WroteEntries))
+            || (phase == Phase::Sync && self.crashes(id, CrashPoint::Synced))
+            || (committed && self.crashes(id, CrashPoint::Committed))
+        {
+            return;
+        }
+        let mut frames = out.frames.into_iter();
+        let half = frames.len() / 2;
+        if half > 0 && self.is_due(id, some) {
+            let first = frames.by_ref().take(half);
+            for (to, frame) in first.collect::<Vec<_>>() {
+                self.send(id, to, frame, asked);
+            }
+            return self.crash_here(id, some);
+        }
+        let sent = frames.len() > 0;
+        for (to, frame) in frames {
+            self.send(id, to, frame, asked);
+        }
+        if (sent && self.crashes(id, all)) || (applied && self.crashes(id, CrashPoint::Applied)) {
+            return;
+        }
+        for (token, reply) in out.replies {
+            self.answer(id, token, reply);
+        }
+        if answers && self.crashes(id, CrashPoint::Answered) {
+            return;
+        }
+        if phase != Phase::Apply {
+            self.go_on(id);
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, frame: Vec<u8>, asked: Asked) {
+        let message = decode(&frame).unwrap_or_else(|error| {
+            panic!("assertion: n{from} sends what cannot be read: {error}");
+        });
+        self.bounds.sent(from);
+        self.checks
+            .said(from, to, &message, &self.shadows[index_of(from)]);
+        let asked = match message {
+            Message::Heartbeat { term, .. } => Asked {
+                term,
+                step: self.step,
+            },
+            _ => asked,
+        };
+        let now = self.now();
+        let sent = self.network.send(now, (from, to), frame, message, asked);
+        for (at, slot) in sent.into_iter().flatten() {
+            self.queue.schedule(at, Event::Arrive { slot });
+        }
+    }
+
+    fn answer(&mut self, id: NodeId, token: raftkv::raft::Token, reply: Reply) {
+        if reply == Reply::Refused(RefusalReason::Busy) {
+            self.hits.count(Fault::Shed);
+        }
+        self.trace.number(token.0);
+        self.note_line(Some(id), || format!("answers t{token} {reply:?}"));
+        self.checks.answered(token, &reply, self.settings.nodes);
+        self.answers.push((token, reply));
+    }
+
+    /// What a step leaves to be done: a sync, and entries to apply.
+    pub(super) fn go_on(&mut self, id: NodeId) {
+        let host = &self.hosts[index_of(id)];
+        let Some(replica) = &host.replica else {
+            return;
+        };
+        if replica.needs_sync() && !host.is_within_a_turn && !host.is_syncing {
+            self.begin_sync(id);
+        }
+        match self.settings.apply {
+            None => {
+                while self.has_more_to_apply(id) {
+                    self.apply(id);
+                }
+            }
+            Some(_) if self.has_more_to_apply(id) => {
+                self.hits.count(Fault::SlowApply);
+                self.schedule_apply(id);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn has_more_to_apply(&self, id: NodeId) -> bool {
+        let replica = self.hosts[index_of(id)].replica.as_ref();
+        replica.is_some_and(Replica::has_more_to_apply)
+    }
+
+    fn begin_sync(&mut self, id: NodeId) {
+        self.host(id).is_syncing = true;
+        let (least, most) = self.settings.sync;
+        let slow = self.host(id).slow_sync;
+        let took = self.rng.between(least, most) + self.rng.between(slow / 2, slow);
+        if took >= SLOW_SYNC {
+            self.hits.count(Fault::SlowSync);
+        }
+        let at = self.now() + took;
+        match self.settings.syncs {
+            Syncs::Blocking => {
+                self.host(id).is_sync_over = true;
+                self.freeze(id, at);
+            }
+            Syncs::Beside => {
+                self.schedule(id, at, |node, epoch| Event::SyncEnds { node, epoch });
+            }
+        }
+    }
+
+    fn apply(&mut self, id: NodeId) {
+        self.with(id, Phase::Apply, Replica::apply_some);
+    }
+
+    /// One entry of those that wait, and the next one later.
+    pub(super) fn apply_slowly(&mut self, id: NodeId) {
+        self.apply(id);
+        if self.has_more_to_apply(id) {
+            self.schedule_apply(id);
+        }
+    }
+
+    pub(super) fn sync(&mut self, id: NodeId) {
+        self.host(id).is_syncing = false;
+        self.with(id, Phase::Sync, Replica::sync);
+    }
+
+    fn is_due(&mut self, id: NodeId, point: CrashPoint) -> bool {
+        let host = &self.hosts[index_of(id)];
+        host.armed
+            .is_some_and(|armed| armed.point == point && armed.skip == 0)
+    }
+
+    /// Whether the node crashes at this point of its work.
+    fn crashes(&mut self, id: NodeId, point: CrashPoint) -> bool {
+        if self.hosts[index_of(id)].armed.is_none() {
+            return false;
+        }
+        let due = self.is_due(id, point);
+        if due {
+            self.crash_here(id, point);
+        } else if let Some(armed) = &mut self.host(id).armed
+            && armed.point == point
+        {
+            armed.skip -= 1;
+        }
+        due
+    }
+
+    fn crash_here(&mut self, id: NodeId, point: CrashPoint) {
+        let armed = self.host(id).armed.take().expect("it is due");
+        self.hits.reach(point);
+        self.hits.count(Fault::CrashPoint);
+        self.crash_at(id, armed);
+    }
+
+    fn crash_at(&mut self, id: NodeId, armed: Armed) {
+        self.note_line(Some(id), || format!("crashes at {}", armed.point.name()));
+        self.go_down(id, armed.power, Some(armed.down));
+    }
+}
