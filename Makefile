@@ -4,7 +4,8 @@ CARGO ?= cargo
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test verify fix golden bench-cluster test-clients
+.PHONY: help build run test verify fix golden bench-cluster test-clients \
+    chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -16,7 +17,7 @@ build: ## Build target/release/raftkv and raftkv-cli
 run: build ## Start three nodes on 127.0.0.1, data under data/; Ctrl-C stops them
 	@$(BIN)/raftkv dev
 
-test: build ## Run every test of the project
+test: build chaos-smoke ## Run every test of the project
 	RAFTKV_BIN_DIR=$(CURDIR)/$(BIN) $(CARGO) test --workspace --locked --no-fail-fast
 
 verify: ## Check format, lints, docs and house rules; changes nothing
@@ -38,3 +39,37 @@ bench-cluster: build ## Measure three real nodes beside the floor that the machi
 
 test-clients: build ## Try stock gRPC clients and an HTTP/2 conformance suite (installs them)
 	tests/clients/run.sh
+
+CHAOS := target/chaos/raftkv-chaos
+CHAOS_ARGS = $(if $(BASE_SEED),--base-seed '$(BASE_SEED)') $(if $(JOBS),--jobs '$(JOBS)')
+BUDGET ?= 540
+SCENARIOS ?= 500
+SEED ?= 1
+
+.PHONY: build-chaos
+build-chaos:
+	$(CARGO) build --profile chaos --locked -p raftkv-chaos
+
+chaos-smoke: build-chaos ## Run 20 scenarios of the four presets of faults
+	$(CHAOS) smoke $(CHAOS_ARGS)
+
+chaos-full: build-chaos ## Run 500 scenarios
+	$(CHAOS) full $(CHAOS_ARGS)
+
+chaos-budget: build-chaos ## Run up to SCENARIOS within BUDGET seconds, from BASE_SEED, with JOBS
+	$(CHAOS) budget --budget '$(BUDGET)' --scenarios '$(SCENARIOS)' $(CHAOS_ARGS)
+
+chaos: build-chaos ## Replay a scenario: SEED=n
+	$(CHAOS) seed '$(SEED)'
+
+chaos-digests: build-chaos ## Compare seeds of a debug and a release build, on three runs
+	$(CARGO) build --locked -p raftkv-chaos
+	target/debug/raftkv-chaos digests > target/chaos/digests.debug
+	$(CHAOS) digests > target/chaos/digests.release
+	$(CHAOS) digests | cmp - target/chaos/digests.release
+	cmp target/chaos/digests.debug target/chaos/digests.release
+
+mutants: ## Plant each known bug, see which checker finds it, write docs/mutants.md
+	$(CARGO) build --profile chaos --locked -p raftkv-chaos --features planted-bugs \
+	    --target-dir target/mutants
+	target/mutants/chaos/raftkv-chaos mutants --out docs/mutants.md

@@ -1,19 +1,24 @@
 //! The chaos suite: shipped replicas in virtual time, faults drawn from a seed, and checkers that
 //! see all nodes at once. docs/chaos-methodology.md says what is simulated and what a run proves.
 
+mod batch;
 mod digest;
 pub mod history;
 mod invariants;
 pub mod linearizability;
+mod report;
 mod rng;
 mod run;
 mod scenario;
+mod shrink;
 mod sim;
 
+pub use batch::{Failed, Order, Report, Totals, run_batch};
 pub use invariants::Property;
 pub use rng::Rng;
 pub use run::{Failure, Outcome, run_seed};
 pub use scenario::{Class, Kind, Preset, Stats, Tally};
+pub use shrink::{Shrunk, shrink};
 pub use sim::{
     Cluster, CrashPoint, Delay, Fault, Hits, Line, Mark, Marks, Micros, Network, Noise, Settings,
     Sim, Syncs, TICK, delete, get, put,

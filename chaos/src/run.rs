@@ -46,23 +46,26 @@ thread_local! {
 
 /// Runs a seed.
 #[must_use]
-pub fn run_seed(preset: Preset, seed: u64, record: bool) -> Outcome {
-    run_plan(&Plan::draw(preset, seed), record)
+pub fn run_seed(seed: u64, record: bool) -> Outcome {
+    run_plan(&Plan::draw(Preset::of(seed), seed), record)
 }
 
 /// Runs a plan.
 pub(crate) fn run_plan(plan: &Plan, record: bool) -> Outcome {
-    let mut run = Run::new(plan);
-    if record {
-        run.record();
-    }
-    let failure = caught(|| run.go()).err();
+    let mut run = None;
+    let failure = caught(|| {
+        let run = run.insert(Run::new(plan));
+        if record {
+            run.record();
+        }
+        run.go();
+    });
     Outcome {
         preset: plan.preset,
         seed: plan.seed,
-        stats: run.stats(),
-        failure,
-        lines: run.take_lines(),
+        stats: run.as_ref().map(Run::stats).unwrap_or_default(),
+        failure: failure.err(),
+        lines: run.as_mut().map(Run::take_lines).unwrap_or_default(),
     }
 }
 

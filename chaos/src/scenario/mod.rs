@@ -12,7 +12,7 @@ use raftkv::{kv::Command, raft::NodeId};
 use self::{
     clients::{Clients, key_of, value_of},
     nemesis::{Nemesis, star, two},
-    plan::{Ending, RUN_MAX, RUN_MIN, SECOND},
+    plan::{RUN_MAX, RUN_MIN, SECOND},
 };
 pub use self::{
     kind::{Class, Kind},
@@ -26,7 +26,7 @@ use crate::{
     rng::Rng,
     sim::{Delay, Due, Hits, Line, Marks, Micros, Noise, Sim, TICK, fail},
 };
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Ending, Plan};
 
 /// Alarms from here on are faults of the plan: twice its number, and one more for its end.
 const FAULT_ALARMS: u64 = 1 << 32;
@@ -47,7 +47,7 @@ const CALM_TIMEOUTS: u64 = 30;
 const CALM_ELECTIONS: u64 = 2;
 
 /// What a run amounted to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Its virtual time.
     pub virtual_time: Micros,
@@ -59,6 +59,8 @@ pub struct Stats {
     pub reads: u64,
     /// Elections that were won.
     pub elections: u64,
+    /// Whether it has to show so many of these.
+    pub owes_counts: bool,
     /// What went wrong, and where nodes crashed.
     pub hits: Hits,
     /// Branches of the FSM.
@@ -104,6 +106,7 @@ impl Run {
             acked_writes: self.clients.acked_writes(),
             reads: self.clients.reads(),
             elections: self.sim.elections(),
+            owes_counts: self.plan.owes_counts,
             hits: self.sim.hits(),
             marks: self.sim.marks().clone(),
             tally: self.nemesis.tally(),

@@ -16,6 +16,13 @@ use crate::{
 
 type Links = Vec<(NodeId, NodeId)>;
 
+/// Where every recovery passes.
+const RECOVERY: [CrashPoint; 3] = [
+    CrashPoint::RecoverOpen,
+    CrashPoint::RecoverWrite,
+    CrashPoint::RecoverSync,
+];
+
 /// A fault that has begun.
 #[derive(Debug)]
 struct Active {
@@ -38,7 +45,7 @@ struct Effect {
 }
 
 /// What the faults of a run amounted to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// How many faults of each kind began, and how many of them really hit.
     pub kinds: Vec<(Kind, u64, u64)>,
@@ -326,10 +333,13 @@ fn begin_process(
         }
         Kind::Kill | Kind::PowerCut => {}
         Kind::CrashPoint => {
-            effect.node = Some(node);
+            let point = rng.pick(CrashPoint::AT_WORK);
+            let is_rare = CrashPoint::RARE.contains(&point);
+            // What is rare may also happen after the fault.
+            effect.node = (!is_rare).then_some(node);
             let armed = Armed {
-                point: rng.pick(CrashPoint::AT_WORK),
-                skip: rng.between(0, 3),
+                point,
+                skip: if is_rare { 0 } else { rng.between(0, 3) },
                 again: 0,
                 power: rng.chance(500),
                 down: rng.between(1_000, span),
@@ -338,13 +348,8 @@ fn begin_process(
         }
         Kind::CrashLoop => {
             effect.node = Some(node);
-            let point = rng.pick(&[
-                CrashPoint::RecoverOpen,
-                CrashPoint::RecoverWrite,
-                CrashPoint::RecoverSync,
-            ]);
             let armed = Armed {
-                point,
+                point: rng.pick(&RECOVERY),
                 skip: 0,
                 again: rng.between(2, 6),
                 power: true,

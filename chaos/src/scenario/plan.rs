@@ -41,6 +41,12 @@ impl Preset {
         Preset::Swarm,
     ];
 
+    /// The preset that a seed belongs to, so that a seed says everything.
+    #[must_use]
+    pub fn of(seed: u64) -> Preset {
+        Preset::ALL[(seed % Preset::ALL.len() as u64) as usize]
+    }
+
     /// The name in reports and arguments.
     #[must_use]
     pub fn name(self) -> &'static str {

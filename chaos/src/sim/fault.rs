@@ -142,6 +142,15 @@ listed! {
 }
 
 impl CrashPoint {
+    /// Those that a node passes only when a segment is full or a term comes from outside.
+    pub(crate) const RARE: &'static [CrashPoint] = &[
+        CrashPoint::StepSync,
+        CrashPoint::StepCreate,
+        CrashPoint::StepPublish,
+        CrashPoint::StepSyncDirectory,
+        CrashPoint::WroteTerm,
+    ];
+
     /// Those that a node can pass once it has a log; the others belong to its very first start.
     pub(crate) const AT_WORK: &'static [CrashPoint] = CrashPoint::ALL
         .split_at(CrashPoint::RecoverCreate as usize)

@@ -19,6 +19,27 @@ pub struct Line {
     pub what: String,
 }
 
+impl Line {
+    /// Whether it is more than a leader's routine in quiet times.
+    #[must_use]
+    pub fn is_telling(&self) -> bool {
+        let routine = ["Heartbeat", "HeartbeatReply"];
+        let mut words = self
+            .what
+            .split(' ')
+            .skip_while(|word| *word != "<-")
+            .skip(2);
+        words.next().is_none_or(|word| !routine.contains(&word))
+    }
+
+    /// The event for machines.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let node = self.node.map(|node| node.0);
+        serde_json::json!({ "at_us": self.at, "node": node, "what": self.what })
+    }
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Line { at, node, what } = self;

@@ -1,0 +1,178 @@
+//! Plants every known bug in turn, and runs seeds until a checker finds it. One that survives is a
+//! hole in the suite.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use clap::Args;
+use raftkv_chaos::run_seed;
+use raftkv_planted::{BUGS, Bug, plant};
+
+/// The first seeds of the starts, far enough apart.
+const STARTS: [u64; 5] = [1, 1_000_001, 2_000_001, 3_000_001, 4_000_001];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only these bugs, by number or name.
+    bugs: Vec<String>,
+    /// Give up after so many seeds.
+    #[arg(long, default_value_t = 10_000)]
+    seeds: u64,
+    /// Where the table goes; without it nothing is written.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What became of one bug.
+struct Hunt {
+    bug: &'static Bug,
+    /// Seeds needed from each start; none where it survived.
+    seeds: Vec<Option<u64>>,
+    /// Which properties were found broken, and how often.
+    fired: BTreeMap<&'static str, u64>,
+    /// Something that was found, as it was told.
+    what: String,
+}
+
+impl Hunt {
+    fn is_killed(&self) -> bool {
+        self.seeds.iter().all(Option::is_some)
+    }
+
+    fn is_right(&self) -> bool {
+        self.fired
+            .keys()
+            .all(|fired| self.bug.must_fire.contains(fired))
+    }
+
+    fn median(&self) -> Option<u64> {
+        let mut seeds: Vec<u64> = self.seeds.iter().copied().collect::<Option<_>>()?;
+        seeds.sort_unstable();
+        seeds.get(seeds.len() / 2).copied()
+    }
+}
+
+fn hunt(bug: &'static Bug, limit: u64) -> Hunt {
+    plant(Some(bug));
+    let mut hunt = Hunt {
+        bug,
+        seeds: Vec::new(),
+        fired: BTreeMap::new(),
+        what: String::new(),
+    };
+    for start in STARTS {
+        let found = (start..start + limit).find_map(|seed| {
+            let failure = run_seed(seed, false).failure?;
+            Some((seed - start + 1, failure))
+        });
+        let Some((seeds, failure)) = found else {
+            hunt.seeds.push(None);
+            break;
+        };
+        hunt.seeds.push(Some(seeds));
+        *hunt.fired.entry(failure.property.name()).or_default() += 1;
+        hunt.what = failure.what;
+    }
+    plant(None);
+    hunt
+}
+
+/// Hunts all that are asked for, prints what became of each, and writes the table.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    let is_asked = |bug: &&Bug| {
+        let names = options.bugs.iter();
+        options.bugs.is_empty() || names.clone().any(|name| name == bug.id || name == bug.name)
+    };
+    let bugs: Vec<&'static Bug> = BUGS.iter().filter(is_asked).collect();
+    let next = AtomicUsize::new(0);
+    let hunts: Mutex<BTreeMap<usize, Hunt>> = Mutex::default();
+    let work = || {
+        while let Some(&bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let hunt = hunt(bug, options.seeds);
+            println!("{}", line(&hunt));
+            let number = BUGS
+                .iter()
+                .position(|other| other.id == bug.id)
+                .expect("it is one");
+            hunts.lock().expect("no hunt panics").insert(number, hunt);
+        }
+    };
+    thread::scope(|scope| {
+        let jobs = thread::available_parallelism().map_or(1, usize::from);
+        (0..jobs).for_each(|_| drop(scope.spawn(work)));
+    });
+    let hunts = hunts.into_inner().expect("no hunt panics");
+    if let Some(out) = &options.out
+        && let Err(error) = fs::write(out, table(hunts.values()))
+    {
+        eprintln!("raftkv-chaos: cannot write {}: {error}", out.display());
+        return ExitCode::FAILURE;
+    }
+    let killed = hunts.values().filter(|hunt| hunt.is_killed()).count();
+    let right = hunts
+        .values()
+        .filter(|hunt| hunt.is_killed() && hunt.is_right())
+        .count();
+    println!(
+        "{killed} of {} killed, {right} by the right checker alone",
+        hunts.len()
+    );
+    match right == hunts.len() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn fired(hunt: &Hunt) -> String {
+    let fired = hunt
+        .fired
+        .iter()
+        .map(|(name, count)| match hunt.fired.len() {
+            1 => (*name).to_owned(),
+            _ => format!("{name} ×{count}"),
+        });
+    fired.collect::<Vec<_>>().join(", ")
+}
+
+fn line(hunt: &Hunt) -> String {
+    let Hunt { bug, what, .. } = hunt;
+    let verdict = match hunt.median() {
+        None => "SURVIVES".to_owned(),
+        Some(seeds) if hunt.is_right() => format!("killed in {seeds}"),
+        Some(seeds) => format!("WRONG CHECKER in {seeds}"),
+    };
+    format!(
+        "{:5} {:40} {verdict}: {} ({what})",
+        bug.id,
+        bug.name,
+        fired(hunt)
+    )
+}
+
+fn table<'a>(hunts: impl Iterator<Item = &'a Hunt>) -> String {
+    let mut text = include_str!("mutants.md").to_owned();
+    for hunt in hunts {
+        let Bug {
+            id,
+            what,
+            precedent,
+            ..
+        } = hunt.bug;
+        let seeds = hunt
+            .median()
+            .map_or("survives".to_owned(), |seeds| seeds.to_string());
+        let fired = fired(hunt);
+        let _ = writeln!(text, "| {id} | {what} | {precedent} | {fired} | {seeds} |");
+    }
+    text
+}
