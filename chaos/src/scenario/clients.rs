@@ -80,6 +80,8 @@ pub(super) struct Clients {
     pub(super) history: History,
     /// Whether they ask for more.
     pub(super) is_on: bool,
+    /// Whether the last client has begun.
+    probes: bool,
 }
 
 impl Clients {
@@ -105,6 +107,7 @@ impl Clients {
             free: Vec::new(),
             history: History::default(),
             is_on: true,
+            probes: false,
             load,
         }
     }
@@ -120,8 +123,10 @@ impl Clients {
     pub(super) fn begin_to_probe(&mut self, sim: &mut Sim) {
         self.load.loss = 0;
         let prober = self.prober();
-        self.clients[prober].calls_left = u64::MAX;
-        self.think(sim, prober, false);
+        if !std::mem::replace(&mut self.probes, true) {
+            self.clients[prober].calls_left = u64::MAX;
+            self.think(sim, prober, false);
+        }
     }
 
     fn prober(&self) -> usize {

@@ -11,7 +11,7 @@ use raftkv::{kv::Command, raft::NodeId};
 
 use self::{
     clients::{Clients, key_of, value_of},
-    nemesis::{Nemesis, star, two},
+    nemesis::{Nemesis, star},
     plan::{RUN_MAX, RUN_MIN, SECOND},
 };
 pub use self::{
@@ -283,6 +283,7 @@ impl Run {
     fn settle(&mut self) {
         self.settle_partly();
         self.within(LEADER_WITHIN, "a leader that has committed", Run::leads);
+        self.hand_over_to_nobody();
         self.clients.is_on = true;
         self.clients.begin_to_probe(&mut self.sim);
         self.within(SERVICE_WITHIN, "a write and a read", |run| {
@@ -303,31 +304,50 @@ impl Run {
         self.sim.compare_states();
     }
 
+    /// A leader that everybody has had the time to accept.
+    fn lasting_leader(&mut self) -> NodeId {
+        self.within(LEADER_WITHIN, "a leader that has committed", Run::leads);
+        self.run_until(self.sim.now() + LEADER_WITHIN * self.timeout());
+        self.within(LEADER_WITHIN, "a leader that lasts", Run::leads);
+        self.sim.leader().expect("just seen")
+    }
+
+    /// Leadership is to go to a node that is gone for good: the leader has to give that up (th.
+    /// 3.10).
+    fn hand_over_to_nobody(&mut self) {
+        let ids = self.sim.ids();
+        let lost = ids.iter().find(|&&id| self.sim.is_lost(id));
+        if let (Some(&lost), Some(leader)) = (lost, self.sim.leader()) {
+            self.sim.transfer(leader, Some(lost));
+        }
+    }
+
     /// A partition remains with which a majority can work. The rest must not keep it from that.
     fn settle_partly(&mut self) {
         let ids = self.sim.ids();
         let down = ids.iter().any(|&id| !self.sim.is_up(id));
         let mut rng = Rng::stream(self.plan.seed, 6);
-        let cut = match self.plan.ending {
+        let (cut, elections_max) = match self.plan.ending {
             Ending::Whole | Ending::Core => return,
             // With a node lost for good the remaining graph may have no majority.
             _ if down => return,
+            // Whoever hears the leader refuses the one that does not (th. 4.2.3): nothing happens.
             Ending::OneLink => {
-                let (a, b) = two(&ids, &mut rng);
-                vec![(a, b), (b, a)]
+                let leader = self.lasting_leader();
+                let others: Vec<NodeId> = ids.iter().copied().filter(|&id| id != leader).collect();
+                let other = rng.pick(&others);
+                (vec![(leader, other), (other, leader)], 0)
             }
             // Only the hub sees a majority: nobody else can win, nor can the hub with an old log.
             Ending::Star => {
-                let hub = ids
-                    .iter()
-                    .max_by_key(|&&id| self.sim.status(id).expect("all are up").last);
-                star(&ids, *hub.expect("there are nodes"))
+                let end_of = |&&id: &&NodeId| self.sim.status(id).expect("all are up").last;
+                let hub = ids.iter().max_by_key(end_of);
+                (star(&ids, *hub.expect("there are nodes")), CALM_ELECTIONS)
             }
             Ending::DeafLeader => {
-                self.within(LEADER_WITHIN, "a leader that has committed", Run::leads);
-                let leader = self.sim.leader().expect("just seen");
+                let leader = self.lasting_leader();
                 let others = ids.iter().filter(|&&id| id != leader);
-                others.map(|&id| (id, leader)).collect()
+                (others.map(|&id| (id, leader)).collect(), CALM_ELECTIONS)
             }
         };
         self.sim
@@ -335,20 +355,31 @@ impl Run {
         for (from, to) in cut {
             self.sim.network.cut(from, to);
         }
+        // A node that is cut off can win the votes of others only while nothing new is written.
+        if self.plan.ending == Ending::OneLink {
+            self.clients.is_on = false;
+            self.stay_calm(elections_max);
+        }
         self.clients.is_on = true;
+        self.clients.begin_to_probe(&mut self.sim);
         let committed = self.sim.committed_index();
         self.within(SERVICE_WITHIN, "progress with links cut", |run| {
             run.sim.committed_index() > committed && run.leads()
         });
         self.clients.is_on = false;
+        self.stay_calm(elections_max);
+        self.sim.network.heal();
+    }
+
+    /// Fails the run if leaders are elected without need.
+    fn stay_calm(&mut self, elections_max: u64) {
         let elections = self.sim.elections();
         self.run_until(self.sim.now() + CALM_TIMEOUTS * self.timeout());
         let elections = self.sim.elections() - elections;
-        if elections > CALM_ELECTIONS {
+        if elections > elections_max {
             let what = format!("{elections} elections in {CALM_TIMEOUTS} timeouts, links cut");
             fail(Property::Liveness, &what);
         }
-        self.sim.network.heal();
     }
 
     /// Every key is read: what was acknowledged must be there.
