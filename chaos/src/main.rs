@@ -1,8 +1,5 @@
 //! `raftkv-chaos`: runs scenarios of the chaos suite, and takes failures apart.
 
-#[cfg(feature = "planted-bugs")]
-mod mutants;
-
 use std::{
     fs,
     io::{self, IsTerminal, Write},
@@ -14,6 +11,16 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use raftkv_chaos::{Order, Preset, Report, Totals, run_batch, run_seed, shrink};
+
+/// Prints a line. Whoever reads may have seen enough and be gone; the run still counts.
+macro_rules! say {
+    ($($text:tt)+) => {{
+        let _ = writeln!(io::stdout(), $($text)+);
+    }};
+}
+
+#[cfg(feature = "planted-bugs")]
+mod mutants;
 
 /// Runs shipped replicas in virtual time under faults drawn from a seed.
 ///
@@ -98,7 +105,7 @@ fn main() -> ExitCode {
         What::Seed { seed, quiet } => replay(seed, quiet),
         What::Digests { count } => {
             for seed in 1..=count {
-                println!("{seed} {:016x}", run_seed(seed, false).stats.digest);
+                say!("{seed} {:016x}", run_seed(seed, false).stats.digest);
             }
             ExitCode::SUCCESS
         }
@@ -134,7 +141,7 @@ fn run(
     if is_terminal {
         eprint!("\r\x1b[K");
     }
-    println!("{report}");
+    say!("{report}");
     let out = batch
         .out
         .unwrap_or_else(|| format!("bench/results/chaos_{name}.json").into());
@@ -142,12 +149,12 @@ fn run(
         eprintln!("raftkv-chaos: cannot write {}: {error}", out.display());
         return ExitCode::FAILURE;
     }
-    println!("{}", out.display());
+    say!("{}", out.display());
     if report.is_good() {
         return ExitCode::SUCCESS;
     }
     if let Some(failed) = report.totals.failed.first() {
-        println!("replay: make chaos SEED={}", failed.seed);
+        say!("replay: make chaos SEED={}", failed.seed);
         take_apart(failed.seed, &directory_of(&out));
     }
     ExitCode::FAILURE
@@ -198,17 +205,12 @@ fn write_json(out: &Path, report: &Report) -> io::Result<()> {
 /// Runs a seed twice, prints it, and takes it apart if it fails.
 fn replay(seed: u64, quiet: bool) -> ExitCode {
     let first = run_seed(seed, !quiet);
-    let mut out = io::stdout().lock();
     for line in &first.lines {
-        if writeln!(out, "{line}").is_err() {
-            // Whoever reads has seen enough.
-            return ExitCode::SUCCESS;
-        }
+        say!("{line}");
     }
-    drop(out);
     let (digest, again) = (first.stats.digest, run_seed(seed, false).stats.digest);
     let stats = &first.stats;
-    println!(
+    say!(
         "seed {seed} ({}): {} virtual seconds, {} writes, {} reads, {} elections",
         first.preset.name(),
         stats.virtual_time / 1_000_000,
@@ -216,12 +218,12 @@ fn replay(seed: u64, quiet: bool) -> ExitCode {
         stats.reads,
         stats.elections
     );
-    println!("digests of two runs: {digest:016x} {again:016x}");
+    say!("digests of two runs: {digest:016x} {again:016x}");
     match &first.failure {
         None if digest == again => return ExitCode::SUCCESS,
-        None => println!("determinism: the digests differ"),
+        None => say!("determinism: the digests differ"),
         Some(failure) => {
-            println!("{}: {}", failure.property.name(), failure.what);
+            say!("{}: {}", failure.property.name(), failure.what);
             take_apart(seed, Path::new("bench/results"));
         }
     }
@@ -251,7 +253,7 @@ fn take_apart(seed: u64, directory: &Path) {
         json += &format!("{}\n", line.to_json());
         text += &format!("{line}\n");
     }
-    println!(
+    say!(
         "shrunk to {} events in {} runs: {}: {}",
         shrunk.lines.len(),
         shrunk.tried,
@@ -262,7 +264,7 @@ fn take_apart(seed: u64, directory: &Path) {
         let file = directory.join(format!("chaos_failure_{seed}.{extension}"));
         let written = fs::create_dir_all(directory).and_then(|()| fs::write(&file, content));
         match written {
-            Ok(()) => println!("{}", file.display()),
+            Ok(()) => say!("{}", file.display()),
             Err(error) => eprintln!("raftkv-chaos: cannot write {}: {error}", file.display()),
         }
     }

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs,
+    io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -99,7 +100,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let work = || {
         while let Some(&bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let hunt = hunt(bug, options.seeds);
-            println!("{}", line(&hunt));
+            say!("{}", line(&hunt));
             let number = BUGS
                 .iter()
                 .position(|other| other.id == bug.id)
@@ -123,7 +124,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         .values()
         .filter(|hunt| hunt.is_killed() && hunt.is_right())
         .count();
-    println!(
+    say!(
         "{killed} of {} killed, {right} by the right checker alone",
         hunts.len()
     );

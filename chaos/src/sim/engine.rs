@@ -153,7 +153,7 @@ impl Sim {
     /// A node that is up.
     #[must_use]
     pub fn replica(&self, id: NodeId) -> Option<&Replica<MemoryMedia>> {
-        self.hosts[index_of(id)].replica.as_ref()
+        self.hosts[index_of(id)].replica.as_deref()
     }
 
     /// What a node that is up said after its last step.

@@ -48,7 +48,7 @@ pub(super) struct Host {
     pub(super) id: NodeId,
     pub(super) disk: MemoryMedia,
     /// `None` while it is down.
-    pub(super) replica: Option<Replica<MemoryMedia>>,
+    pub(super) replica: Option<Box<Replica<MemoryMedia>>>,
     /// Grows each time the process ends; what was scheduled for an earlier one is void.
     pub(super) epoch: u32,
     /// Paused or blocked until then.
@@ -170,7 +170,7 @@ impl Host {
         shadow.restart(found, all_durable, self.disk.writes());
         let mut replica = Replica::new(options, storage, saved);
         replica.set_apply_max_entries(1);
-        self.replica = Some(replica);
+        self.replica = Some(Box::new(replica));
         Started::Up
     }
 

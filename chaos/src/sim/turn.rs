@@ -280,7 +280,7 @@ impl Sim {
 
     fn has_more_to_apply(&self, id: NodeId) -> bool {
         let replica = self.hosts[index_of(id)].replica.as_ref();
-        replica.is_some_and(Replica::has_more_to_apply)
+        replica.is_some_and(|replica| replica.has_more_to_apply())
     }
 
     fn begin_sync(&mut self, id: NodeId) {
