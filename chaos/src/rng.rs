@@ -41,7 +41,12 @@ impl Rng {
 
     /// One of a list that is not empty.
     pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.between(0, list.len() as u64 - 1) as usize]
+        *self.pick_ref(list)
+    }
+
+    /// One of these, which must not be empty.
+    pub fn pick_ref<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.between(0, list.len() as u64 - 1) as usize]
     }
 
     /// An exponentially distributed number with this mean, at most 20 times the mean.

@@ -9,7 +9,7 @@ use super::{Shadow, hold, recovery_equivalence, shadow::Image, shadow::Match};
 pub(crate) enum Damage {
     /// Bytes changed, and what was written after them is as it was.
     Within,
-    /// The last bytes of a file changed, and with them whatever proved those before (docs/wal.md,
+    /// The last trailer of a file changed, and with it whatever proved the bytes before (docs/wal.md,
     /// what cannot be decided).
     ToTheEnd,
 }

@@ -298,6 +298,8 @@ fn draw_faults(rng: &mut Rng, preset: Preset, kinds: &[Kind], timeout: Micros) -
     // Nothing is shown of elections by a run that has only one.
     let certain = match preset {
         Preset::Partition | Preset::Delay => Kind::Isolate,
+        // Once a node is lost, nobody can be elected while the leader is only paused.
+        _ if kinds.contains(&Kind::Damage) => Kind::Kill,
         _ => rng.pick(&[Kind::Kill, Kind::Pause, Kind::Isolate]),
     };
     for _ in 0..2 {

@@ -21,6 +21,8 @@ use crate::{
 
 /// Small segments, so that short runs rotate them.
 const SEGMENT_BYTES: u64 = 64 << 10;
+/// What ends each batch, and proves what was durable before it (docs/wal.md).
+const TRAILER_BYTES: usize = 32;
 
 /// What waits for a node that is not at work.
 #[derive(Debug)]
@@ -183,7 +185,7 @@ impl Host {
         let used = bytes.iter().rposition(|&byte| byte != 0)? + 1;
         let at = rng.between(0, used as u64 - 1) as usize;
         let sector = used.min(at + 512);
-        let (what, end) = match rng.between(0, 3) {
+        let (what, end) = match rng.between(0, 5) {
             0 => {
                 bytes[at] ^= 1 << rng.between(0, 7);
                 ("a flipped bit", at + 1)
@@ -196,7 +198,13 @@ impl Host {
                 let from = rng.between(0, used as u64 - 1) as usize;
                 let len = (sector - at).min(used - from);
                 bytes.copy_within(from..from + len, at);
-                ("a misdirected write", at + len)
+                ("bytes from elsewhere", at + len)
+            }
+            3 | 4 => {
+                let (at, written) = self.misplaced(&name, &names, rng)?;
+                let end = (at + written.len()).min(bytes.len());
+                bytes[at..end].copy_from_slice(&written[..end - at]);
+                ("a misdirected write", end)
             }
             _ => {
                 bytes.truncate(at);
@@ -205,9 +213,31 @@ impl Host {
         };
         self.disk.set_contents(&name, bytes);
         self.damage = Some(match end {
-            end if end == used => Damage::ToTheEnd,
+            end if end + TRAILER_BYTES > used => Damage::ToTheEnd,
             _ => Damage::Within,
         });
         Some(format!("{what} at {at} of {name}"))
+    }
+
+    /// One of all writes, and where in the file another one went that it lands on.
+    fn misplaced(&self, name: &str, names: &[String], rng: &mut Rng) -> Option<(usize, Vec<u8>)> {
+        let places = self.disk.places(name);
+        let (first, last) = (places.first()?, places.last()?);
+        let to = match rng.between(0, 3) {
+            0 => first.start,
+            1 => last.start,
+            _ => rng.pick_ref(&places).start,
+        };
+        let source = if rng.chance(500) {
+            name
+        } else {
+            rng.pick_ref(names)
+        };
+        let from = match self.disk.places(source) {
+            places if places.is_empty() => return None,
+            places if rng.chance(300) => places[0].clone(),
+            places => rng.pick_ref(&places).clone(),
+        };
+        Some((to, self.disk.contents(source)?[from].to_vec()))
     }
 }

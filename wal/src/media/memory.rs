@@ -76,6 +76,8 @@ struct FileState {
     /// How many writes to all files had happened before the oldest of `unsynced`, or before the
     /// oldest that a failed sync has lost.
     writes_before: u64,
+    /// The place of each write.
+    places: Vec<Range<usize>>,
 }
 
 #[derive(Debug)]
@@ -190,6 +192,13 @@ impl MemoryMedia {
         Some(disk.files.get(disk.names.get(name)?)?.cached.clone())
     }
 
+    /// Where the file with this name was written, write by write: for whoever misplaces one.
+    pub fn places(&self, name: &str) -> Vec<Range<usize>> {
+        let disk = self.lock();
+        let file = disk.names.get(name).and_then(|file| disk.files.get(file));
+        file.map(|file| file.places.clone()).unwrap_or_default()
+    }
+
     /// Puts a file on the disk as if it had always been there: how a test damages one.
     pub fn set_contents(&self, name: &str, bytes: Vec<u8>) {
         let mut disk = self.lock();
@@ -302,6 +311,7 @@ impl FileState {
             unsynced: Vec::new(),
             sync_failed: false,
             writes_before: 0,
+            places: Vec::new(),
         }
     }
 
@@ -310,6 +320,7 @@ impl FileState {
             self.writes_before = writes_before;
         }
         let mut range = offset..offset + bytes.len();
+        self.places.push(range.clone());
         self.cached[range.clone()].copy_from_slice(bytes);
         if self.sync_failed {
             // Pages are written back whole: this one takes along what an earlier sync lost of it.
