@@ -16,9 +16,9 @@ use super::{
 pub(super) struct Candidate {
     pub(super) stage: Stage,
     /// The first answer of each voter: a repeated one counts once.
-    votes: BTreeMap<NodeId, bool>,
-    elapsed_ticks: u32,
-    timeout_ticks: u32,
+    pub(super) votes: BTreeMap<NodeId, bool>,
+    pub(super) elapsed_ticks: u32,
+    pub(super) timeout_ticks: u32,
 }
 
 /// How far a campaign is.

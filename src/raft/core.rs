@@ -58,7 +58,7 @@ pub(super) struct Core {
     /// This step's write, so far.
     pub(super) hard_changed: bool,
     pub(super) unwritten: Vec<Entry>,
-    rng: Rng,
+    pub(super) rng: Rng,
 }
 
 impl Raft {

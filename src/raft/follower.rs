@@ -14,8 +14,8 @@ pub(super) struct Follower {
     /// The leader of the current term, when known.
     pub(super) leader: Option<NodeId>,
     /// Ticks since the leader was heard or a vote was granted.
-    elapsed_ticks: u32,
-    timeout_ticks: u32,
+    pub(super) elapsed_ticks: u32,
+    pub(super) timeout_ticks: u32,
 }
 
 impl Follower {

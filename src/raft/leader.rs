@@ -23,18 +23,18 @@ pub(super) struct Leader {
     pub(super) peers: BTreeMap<NodeId, Progress>,
     /// The no-op of this term: until it commits, what is committed is not known (§8).
     pub(super) first: LogPos,
-    reads: Reads,
-    transfer: Option<Transfer>,
+    pub(super) reads: Reads,
+    pub(super) transfer: Option<Transfer>,
     /// Ticks of this leadership.
-    now: u64,
+    pub(super) now: u64,
 }
 
 /// A hand-over under way (th. 3.10).
 #[derive(Clone, Debug)]
-struct Transfer {
-    to: NodeId,
-    since: u64,
-    told: bool,
+pub(super) struct Transfer {
+    pub(super) to: NodeId,
+    pub(super) since: u64,
+    pub(super) told: bool,
 }
 
 impl Leader {

@@ -73,6 +73,7 @@
 //! through once and are otherwise named by index.
 
 mod candidate;
+pub mod canonical;
 mod core;
 mod display;
 mod effect;

@@ -10,10 +10,10 @@ use super::types::{Index, Round, Token};
 pub(super) struct Reads {
     /// The newest round. Rounds are never reused within a term, not even for a retry: an answer
     /// to an earlier question must not confirm a later read (etcd-io/raft #397).
-    round: Round,
-    begun: VecDeque<(Round, Index, Vec<Token>)>,
+    pub(super) round: Round,
+    pub(super) begun: VecDeque<(Round, Index, Vec<Token>)>,
     /// Came before this term's first commit.
-    waiting: Vec<Token>,
+    pub(super) waiting: Vec<Token>,
 }
 
 impl Reads {
