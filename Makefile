@@ -5,7 +5,7 @@ BIN := target/release
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test verify fix golden bench-cluster test-clients \
-    chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants
+    chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants explore
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -73,3 +73,10 @@ mutants: ## Plant each known bug, see which checker finds it, write docs/mutants
 	$(CARGO) build --profile chaos --locked -p raftkv-chaos --features planted-bugs \
 	    --target-dir target/mutants
 	target/mutants/chaos/raftkv-chaos mutants --out docs/mutants.md
+	$(CARGO) test --locked -p raftkv --features planted-bugs --test raft planted
+	$(CARGO) test --locked -p raftkv --features planted-bugs --test planted
+	$(CARGO) test --locked -p raftkv-wal --features planted-bugs
+	$(CARGO) test --locked -p raftkv-chaos --features planted-bugs --test explore broken
+
+explore: ## Search all behaviours of three FSMs within each bound (minutes; EXPLORE="reads --cut 9999")
+	$(CARGO) run --profile chaos --locked -p raftkv-chaos --bin explore -- $(EXPLORE)

@@ -3,6 +3,7 @@
 
 mod batch;
 mod digest;
+pub mod explore;
 pub mod history;
 mod invariants;
 pub mod linearizability;

@@ -22,7 +22,7 @@ use raftkv_planted::{BUGS, Bug, plant};
 /// The first seeds of the starts, far enough apart.
 const STARTS: [u64; 5] = [1, 1_000_001, 2_000_001, 3_000_001, 4_000_001];
 
-/// Bugs that scenarios may miss: why, and which test of `make test` finds each.
+/// Bugs that scenarios may miss: why, and which test finds each.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
         "M32",

@@ -1,0 +1,208 @@
+//! The bounds that `make explore` searches, from the smallest on.
+
+use super::bound::{Bound, Budget, Disks, PreVotes, UNLIMITED};
+
+const NONE: Budget = Budget {
+    campaigns: 0,
+    heartbeats: 0,
+    step_downs: 0,
+    proposals: 0,
+    reads: 0,
+    transfers: 0,
+    crashes: 0,
+    duplicates: 0,
+    losses: 0,
+};
+
+/// From an empty cluster, with every message and every write apart.
+const FULL: Bound = Bound {
+    name: "",
+    elected: false,
+    pre_votes: PreVotes::Sent,
+    disks: Disks::Apart,
+    budget: NONE,
+    in_flight: UNLIMITED,
+    folded: true,
+    max_states: 40_000_000,
+};
+
+/// Writes apart, pre-votes assumed.
+const APART: Bound = Bound {
+    pre_votes: PreVotes::Assumed,
+    ..FULL
+};
+
+/// Pre-votes assumed, and no write waits.
+const QUICK: Bound = Bound {
+    disks: Disks::AtOnce,
+    ..APART
+};
+
+/// The same, under a leader.
+const LED: Bound = Bound {
+    elected: true,
+    ..QUICK
+};
+
+/// All of them.
+pub const BOUNDS: &[Bound] = &[
+    Bound {
+        name: "rivals",
+        budget: Budget {
+            campaigns: 2,
+            ..NONE
+        },
+        ..QUICK
+    },
+    Bound {
+        name: "one-election",
+        budget: Budget {
+            campaigns: 1,
+            proposals: 1,
+            crashes: 1,
+            ..NONE
+        },
+        ..FULL
+    },
+    Bound {
+        name: "reads",
+        budget: Budget {
+            campaigns: 1,
+            step_downs: 1,
+            proposals: 1,
+            reads: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "transfer",
+        budget: Budget {
+            campaigns: 1,
+            proposals: 1,
+            transfers: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "crash",
+        budget: Budget {
+            campaigns: 2,
+            crashes: 1,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
+        name: "duplicate",
+        budget: Budget {
+            campaigns: 2,
+            duplicates: 1,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
+        name: "one-command",
+        budget: Budget {
+            campaigns: 2,
+            proposals: 1,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
+        name: "two-commands",
+        budget: Budget {
+            campaigns: 1,
+            proposals: 2,
+            crashes: 1,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
+        name: "two-elections",
+        budget: Budget {
+            campaigns: 2,
+            ..NONE
+        },
+        ..FULL
+    },
+    Bound {
+        name: "heartbeat",
+        budget: Budget {
+            campaigns: 1,
+            heartbeats: 1,
+            proposals: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "three-crashed",
+        budget: Budget {
+            campaigns: 3,
+            crashes: 1,
+            ..NONE
+        },
+        ..QUICK
+    },
+    Bound {
+        name: "command-and-crash",
+        budget: Budget {
+            campaigns: 2,
+            proposals: 1,
+            crashes: 1,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
+        name: "three-commanded",
+        budget: Budget {
+            campaigns: 3,
+            proposals: 1,
+            ..NONE
+        },
+        ..QUICK
+    },
+    Bound {
+        name: "three-apart",
+        budget: Budget {
+            campaigns: 3,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
+        name: "narrow",
+        budget: Budget {
+            campaigns: 3,
+            proposals: 2,
+            crashes: 1,
+            duplicates: 1,
+            losses: 2,
+            ..NONE
+        },
+        in_flight: 3,
+        ..QUICK
+    },
+    Bound {
+        name: "everything",
+        budget: Budget {
+            campaigns: 3,
+            heartbeats: 1,
+            step_downs: 1,
+            proposals: 2,
+            reads: 1,
+            transfers: 1,
+            crashes: 1,
+            duplicates: 1,
+            losses: 0,
+        },
+        max_states: 4_000_000,
+        ..FULL
+    },
+];

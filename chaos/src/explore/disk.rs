@@ -1,0 +1,160 @@
+//! A log's disk as an actor: writes wait in order until some of them become durable, and a crash
+//! keeps any prefix of what waits. It numbers from 0 at the newest durable write, as
+//! [`raftkv::raft::canonical::reduce`] does.
+
+use raftkv::raft::{Entry, HardState, Index, Log, LogPos, Saved, Seq};
+
+use super::key::{self, Names};
+
+/// What a reader of the disk finds.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    pub hard: HardState,
+    pub entries: Vec<Entry>,
+}
+
+/// What a write is made of. A crash can part one record from the next, never tear one.
+#[derive(Clone, Debug)]
+enum Record {
+    Hard(HardState),
+    Entry(Entry),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// What survives any crash.
+    pub durable: Image,
+    /// What the running node reads: with all that it has written.
+    pub view: Image,
+    /// All writes up to this one are durable.
+    pub synced: Seq,
+    pending: Vec<Vec<Record>>,
+}
+
+impl Image {
+    pub fn last(&self) -> LogPos {
+        self.entries.last().map_or(LogPos::ZERO, |entry| entry.pos)
+    }
+
+    pub fn get(&self, index: Index) -> Option<&Entry> {
+        self.entries
+            .get(usize::try_from(index.0).ok()?.checked_sub(1)?)
+    }
+
+    pub fn holds(&self, pos: LogPos) -> bool {
+        self.get(pos.index).is_some_and(|entry| entry.pos == pos)
+    }
+
+    /// What a node that starts on this image is given.
+    pub fn saved(&self) -> Saved {
+        let mut log = Log::default();
+        for entry in &self.entries {
+            log.push(entry.pos.term, entry.data.len() as u64);
+        }
+        let hard = self.hard;
+        Saved { hard, log }
+    }
+
+    fn put(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Hard(hard) => {
+                one_vote(self.hard, *hard)?;
+                self.hard = *hard;
+            }
+            Record::Entry(entry) => {
+                let before = usize::try_from(entry.pos.index.0 - 1).expect("a small index");
+                if before > self.entries.len() {
+                    return Err(format!("a hole before {}", entry.pos));
+                }
+                self.entries.truncate(before);
+                self.entries.push(entry.clone());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One vote in a term, and no term twice, across restarts (§5.2): what is durable never takes
+/// either back.
+fn one_vote(old: HardState, new: HardState) -> Result<(), String> {
+    let revoked = new.term == old.term && old.vote.is_some() && new.vote != old.vote;
+    match new.term < old.term || revoked {
+        true => Err(format!("one vote: {old} becomes {new} on a disk")),
+        false => Ok(()),
+    }
+}
+
+impl Disk {
+    pub fn write(
+        &mut self,
+        seq: Seq,
+        hard: Option<HardState>,
+        entries: &[Entry],
+    ) -> Result<(), String> {
+        let newest = self.synced.0 + self.pending.len() as u64;
+        if seq != Seq(newest + 1) {
+            return Err(format!("write #{seq} follows #{newest}"));
+        }
+        let hard = hard.map(Record::Hard);
+        let entries = entries.iter().cloned().map(Record::Entry);
+        let records: Vec<Record> = hard.into_iter().chain(entries).collect();
+        for record in &records {
+            self.view.put(record)?;
+        }
+        self.pending.push(records);
+        Ok(())
+    }
+
+    /// How many writes are not durable.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many records are not durable.
+    pub fn pending_records(&self) -> usize {
+        self.pending.iter().map(Vec::len).sum()
+    }
+
+    /// Makes the oldest pending write durable.
+    pub fn sync_next(&mut self) -> Result<(), String> {
+        for record in self.pending.remove(0) {
+            self.durable.put(&record)?;
+        }
+        self.synced = self.synced.next();
+        Ok(())
+    }
+
+    /// The power fails: of what was pending the first `kept` records happen to be there. The
+    /// next start numbers its writes from 1.
+    pub fn crash(&mut self, kept: usize) -> Result<(), String> {
+        let records = std::mem::take(&mut self.pending);
+        for record in records.iter().flatten().take(kept) {
+            self.durable.put(record)?;
+        }
+        self.view = self.durable.clone();
+        self.synced = Seq::NONE;
+        Ok(())
+    }
+
+    /// What the node reads follows from the rest.
+    pub fn encode(&self, names: &Names, out: &mut Vec<u8>) {
+        key::hard(self.durable.hard, names, out);
+        key::entries(&self.durable.entries, out);
+        key::number(self.pending.len() as u64, out);
+        for write in &self.pending {
+            key::number(write.len() as u64, out);
+            for record in write {
+                match record {
+                    Record::Hard(hard) => {
+                        out.push(0);
+                        key::hard(*hard, names, out);
+                    }
+                    Record::Entry(entry) => {
+                        out.push(1);
+                        key::entry(entry, out);
+                    }
+                }
+            }
+        }
+    }
+}
