@@ -27,7 +27,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     (
         "M32",
         "Old bytes behind the end return only if what is written before them is, byte for byte, \
-         what they were chained to. `wal/tests/crash.rs` and `wal/tests/damage.rs` write just that.",
+         what they were chained to. `wal/tests/crash.rs` and `wal/tests/damage.rs` write just \
+         that.",
     ),
     (
         "M34a",

@@ -187,6 +187,7 @@ pub const BOUNDS: &[Bound] = &[
             ..NONE
         },
         in_flight: 3,
+        max_states: 4_000_000,
         ..QUICK
     },
     Bound {

@@ -9,8 +9,8 @@ use super::{Shadow, hold, recovery_equivalence, shadow::Image, shadow::Match};
 pub(crate) enum Damage {
     /// Bytes changed, and what was written after them is as it was.
     Within,
-    /// The last trailer of a file changed, and with it whatever proved the bytes before (docs/wal.md,
-    /// what cannot be decided).
+    /// The last trailer of a file changed, and with it whatever proved the bytes before
+    /// (docs/wal.md, what cannot be decided).
     ToTheEnd,
 }
 
