@@ -449,7 +449,7 @@ impl<M: Media> Replica<M> {
                     .reads
                     .remove(&token)
                     .expect("each read is answered once");
-                let value = self.kv.get(&key).map(|stored| stored.value.clone());
+                let value = self.kv.get(&key).map(|stored| stored.value);
                 let at = self.applied;
                 out.replies.push((token, Reply::Get { value, at }));
             }

@@ -1,10 +1,21 @@
 //! The replicated state machine: an ordered map with revisions, deterministic in every byte.
 //! No clock, no randomness, no order but the keys'. It holds bytes, whatever the API shows.
+//!
+//! A [`Frozen`] view is the state of one moment; its entries as bytes, which `entry.rs` lays out,
+//! become a state again in a [`Loader`].
 
+mod entry;
+mod frozen;
+mod key;
+mod loader;
 mod map;
 
+pub use frozen::Frozen;
+pub use loader::{LoadError, Loader};
+
 use bytes::Bytes;
-use map::Map;
+use key::Key;
+use map::{Map, Record};
 
 /// Keys are 1 to this many bytes.
 pub const KEY_MAX_BYTES: usize = 4 << 10;
@@ -79,20 +90,7 @@ impl Kv {
         match command {
             Command::Put { key, value } => {
                 self.revision += 1;
-                let (create_revision, version) = match self.map.get(&key) {
-                    Some(old) => (old.create_revision, old.version + 1),
-                    None => (self.revision, 1),
-                };
-                let mod_revision = self.revision;
-                self.map.put(
-                    &key,
-                    Stored {
-                        value,
-                        create_revision,
-                        mod_revision,
-                        version,
-                    },
-                );
+                self.map.put(&key, &value, self.revision);
                 Outcome::Put
             }
             Command::Delete { key } => {
@@ -103,10 +101,16 @@ impl Kv {
         }
     }
 
-    /// What is stored under the key.
+    /// What is stored under the key. The value is shared, not copied.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<&Stored> {
-        self.map.get(key)
+    pub fn get(&self, key: &[u8]) -> Option<Stored> {
+        self.map.get(key).map(Record::stored)
+    }
+
+    /// A view of the state as of now, in constant time. Later commands do not change it.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        Frozen::new(self.map.clone(), self.revision)
     }
 
     /// How many keys there are.
@@ -132,96 +136,18 @@ impl Kv {
     #[must_use]
     pub fn image(&self) -> Vec<u8> {
         let mut out = self.revision.to_le_bytes().to_vec();
+        let mut entries: Vec<(&Key, &Record)> = self.map.iter().collect();
         if planted!("image_in_hash_order") {
             let hash = std::hash::RandomState::new();
-            let mut entries: Vec<(&Bytes, &Stored)> = self.map.iter().collect();
-            entries.sort_by_key(|(key, _)| std::hash::BuildHasher::hash_one(&hash, key));
-            entries
-                .iter()
-                .for_each(|(key, stored)| put_into(&mut out, key, stored));
-            return out;
+            let of_key = |key: &Key| std::hash::BuildHasher::hash_one(&hash, key.as_slice());
+            entries.sort_by_key(|(key, _)| of_key(key));
         }
-        for (key, stored) in self.map.iter() {
-            put_into(&mut out, key, stored);
+        for (key, record) in entries {
+            entry::encode(&mut out, key.as_slice(), record);
         }
         out
     }
 }
 
-fn put_into(image: &mut Vec<u8>, key: &Bytes, stored: &Stored) {
-    for bytes in [key, &stored.value] {
-        image.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        image.extend_from_slice(bytes);
-    }
-    for number in [stored.create_revision, stored.mod_revision, stored.version] {
-        image.extend_from_slice(&number.to_le_bytes());
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn put(key: &str, value: &str) -> Command {
-        Command::Put {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-            value: value.to_owned().into(),
-        }
-    }
-
-    fn delete(key: &str) -> Command {
-        Command::Delete {
-            key: Bytes::copy_from_slice(key.as_bytes()),
-        }
-    }
-
-    #[test]
-    fn a_key_counts_its_puts_and_starts_anew_after_a_delete() {
-        let mut kv = Kv::default();
-        kv.apply(put("a", "1"));
-        kv.apply(put("b", "2"));
-        kv.apply(put("a", "3"));
-        let a = kv.get(b"a").expect("stored");
-        assert_eq!((a.create_revision, a.mod_revision, a.version), (1, 3, 2));
-        assert_eq!(kv.apply(delete("a")), Outcome::Deleted { found: true });
-        kv.apply(put("a", "4"));
-        let a = kv.get(b"a").expect("stored");
-        assert_eq!((a.create_revision, a.mod_revision, a.version), (5, 5, 1));
-    }
-
-    #[test]
-    fn deleting_what_is_absent_changes_nothing() {
-        let mut kv = Kv::default();
-        kv.apply(put("a", "1"));
-        let before = kv.image();
-        assert_eq!(kv.apply(delete("b")), Outcome::Deleted { found: false });
-        assert_eq!(kv.image(), before);
-    }
-
-    proptest! {
-        #[test]
-        fn the_store_agrees_with_a_plain_map(
-            commands in prop::collection::vec((0u8..6, prop::option::of(0u8..9)), 0..60),
-        ) {
-            let (mut kv, mut model) = (Kv::default(), BTreeMap::new());
-            for (key, value) in commands {
-                let (key, outcome) = (format!("k{key}"), match value {
-                    Some(value) => kv.apply(put(&format!("k{key}"), &value.to_string())),
-                    None => kv.apply(delete(&format!("k{key}"))),
-                });
-                let want = match value {
-                    Some(value) => { model.insert(key, value.to_string()); Outcome::Put }
-                    None => Outcome::Deleted { found: model.remove(&key).is_some() },
-                };
-                prop_assert_eq!(outcome, want);
-            }
-            prop_assert_eq!(kv.len(), model.len());
-            for (key, value) in &model {
-                let stored = kv.get(key.as_bytes()).expect("stored");
-                prop_assert_eq!(&stored.value[..], value.as_bytes());
-            }
-        }
-    }
-}
+mod tests;
