@@ -1,4 +1,4 @@
-use super::{Media, PREPARED_NAME, SegmentFile};
+use super::{FileSink, FileSource, Media, PREPARED_NAME, SegmentFile};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -17,7 +17,19 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub struct FileMedia {
     path: PathBuf,
     directory: File,
-    preparing: Option<JoinHandle<io::Result<MappedFile>>>,
+    next: Next,
+}
+
+/// The next segment.
+#[derive(Debug)]
+enum Next {
+    Nothing,
+    UnderWay {
+        segment_bytes: u64,
+        helper: JoinHandle<io::Result<MappedFile>>,
+    },
+    Ready(MappedFile),
+    Failed(io::Error),
 }
 
 impl FileMedia {
@@ -31,13 +43,39 @@ impl FileMedia {
         Ok(FileMedia {
             path,
             directory,
-            preparing: None,
+            next: Next::Nothing,
         })
+    }
+
+    /// Waits for the helper, if there is one.
+    fn settle(&mut self) {
+        let next = std::mem::replace(&mut self.next, Next::Nothing);
+        self.next = match next {
+            Next::UnderWay { helper, .. } => match helper.join() {
+                Ok(Ok(file)) => Next::Ready(file),
+                Ok(Err(error)) => Next::Failed(error),
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+            settled => settled,
+        };
+    }
+
+    /// Whether a helper is at work that will make a segment of this size.
+    fn is_making(&self, wanted_bytes: u64) -> bool {
+        match &self.next {
+            Next::UnderWay {
+                segment_bytes,
+                helper,
+            } => *segment_bytes >= wanted_bytes && !helper.is_finished(),
+            _ => false,
+        }
     }
 }
 
 impl Media for FileMedia {
     type File = MappedFile;
+    type Sink = FileSink;
+    type Source = FileSource;
 
     fn list(&mut self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
@@ -58,24 +96,43 @@ impl Media for FileMedia {
     }
 
     fn prepare(&mut self, segment_bytes: u64) {
-        assert!(
-            self.preparing.is_none(),
-            "one segment is prepared at a time"
-        );
+        if self.is_making(segment_bytes) {
+            return;
+        }
+        self.settle();
+        if matches!(&self.next, Next::Ready(file) if file.len_bytes() >= segment_bytes) {
+            return;
+        }
         let path = self.path.join(PREPARED_NAME);
-        self.preparing = thread::Builder::new()
+        let spawned = thread::Builder::new()
             .name("wal-prepare".to_owned())
-            .spawn(move || prepare(&path, segment_bytes))
-            // Without a thread the segment is made when it is needed.
-            .ok();
+            .spawn(move || prepare(&path, segment_bytes));
+        self.next = match spawned {
+            Ok(helper) => Next::UnderWay {
+                segment_bytes,
+                helper,
+            },
+            Err(error) => Next::Failed(error),
+        };
+    }
+
+    fn prepared(&mut self, segment_bytes: u64) -> io::Result<()> {
+        self.settle();
+        match &self.next {
+            Next::Ready(file) if file.len_bytes() >= segment_bytes => Ok(()),
+            Next::Failed(error) => Err(same(error)),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn take_prepared(&mut self, segment_bytes: u64) -> io::Result<MappedFile> {
-        match self.preparing.take().map(JoinHandle::join) {
-            Some(Ok(Ok(file))) => Ok(file),
+        self.settle();
+        match std::mem::replace(&mut self.next, Next::Nothing) {
+            Next::Ready(file) if file.len_bytes() >= segment_bytes => Ok(file),
             // A full disk may have got room since, so an error of the helper is met by trying here.
-            Some(Ok(Err(_))) | None => prepare(&self.path.join(PREPARED_NAME), segment_bytes),
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            _ => prepare(&self.path.join(PREPARED_NAME), segment_bytes).inspect_err(|error| {
+                self.next = Next::Failed(same(error));
+            }),
         }
     }
 
@@ -91,6 +148,19 @@ impl Media for FileMedia {
         remove_if_there(&self.path.join(PREPARED_NAME))
     }
 
+    fn create(&mut self, name: &str) -> io::Result<FileSink> {
+        remove_if_there(&self.path.join(name))?;
+        FileSink::create(&self.path, name)
+    }
+
+    fn open_source(&mut self, name: &str) -> io::Result<FileSource> {
+        FileSource::open(&self.path.join(name))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        remove_if_there(&self.path.join(name))
+    }
+
     fn describe(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
     }
@@ -99,8 +169,8 @@ impl Media for FileMedia {
 impl Drop for FileMedia {
     fn drop(&mut self) {
         // The helper must not work in a directory that somebody else may open next.
-        if let Some(preparing) = self.preparing.take() {
-            let _ = preparing.join();
+        if let Next::UnderWay { helper, .. } = std::mem::replace(&mut self.next, Next::Nothing) {
+            let _ = helper.join();
         }
     }
 }
@@ -121,6 +191,14 @@ fn prepare(path: &Path, segment_bytes: u64) -> io::Result<MappedFile> {
         let _ = fs::remove_file(path);
     }
     made
+}
+
+/// The same error once more: one copy stays with the state, one goes to whoever asks.
+fn same(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
 }
 
 fn fill_with_zeros(file: &File, segment_bytes: u64) -> io::Result<()> {
