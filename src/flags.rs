@@ -12,6 +12,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// Timers are multiples of a tick of 10 ms; beyond a minute nobody waits for a leader.
 const TIMER_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
+/// Below the first, snapshots would be all that a node does; beyond the second there is no disk.
+const SNAPSHOT_LOG_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 40;
 
 /// Between the ports of one node and the next, and of its peers and its clients, in `raftkv dev`.
 const PORT_STEP: u16 = 10;
@@ -91,6 +93,16 @@ pub struct NodeFlags {
         value_parser = clap::value_parser!(u64).range(TIMER_MS)
     )]
     election_timeout_ms: u64,
+    /// A snapshot is taken when so many bytes of log were applied since the last one, or half as
+    /// many as that has, if that is more
+    #[arg(
+        long,
+        env = "RAFTKV_SNAPSHOT_LOG_BYTES",
+        value_name = "BYTES",
+        default_value = "67108864",
+        value_parser = clap::value_parser!(u64).range(SNAPSHOT_LOG_BYTES)
+    )]
+    snapshot_log_bytes: u64,
     /// The least important lines to log, on stderr
     #[arg(
         long,
@@ -261,6 +273,7 @@ impl NodeFlags {
                 data_dir,
                 heartbeat_ms: self.heartbeat_ms,
                 election_timeout_ms: self.election_timeout_ms,
+                snapshot_log_bytes: self.snapshot_log_bytes,
                 peers,
             },
             kv_listen,

@@ -44,6 +44,7 @@ fn start(id: u64, addresses: &[String], dir: &Path) -> Member {
         peers,
         heartbeat_ms: 50,
         election_timeout_ms: 150,
+        snapshot_log_bytes: 64 << 20,
     };
     let node = Node::start(config).expect("the node starts");
     let (sender, answers) = unbounded();

@@ -51,6 +51,7 @@ fn target_in(dir: TempDir, address: SocketAddr) -> Target {
         data_dir: dir.path().join("0"),
         heartbeat_ms: 50,
         election_timeout_ms: 150,
+        snapshot_log_bytes: 64 << 20,
     };
     let node = Node::start(config).expect("the node starts");
     Target { node, address, dir }

@@ -18,8 +18,8 @@ const TOKEN: Token = Token(7);
 fn replica(nodes: u64, disk: &MemoryMedia) -> Replica<MemoryMedia> {
     let options = Options::new(NodeId(0), Config::new((0..nodes).map(NodeId)), 1);
     let wal = raftkv_wal::Options::new([0; 40]);
-    let (storage, saved) = Storage::open(disk.clone(), wal).expect("the log opens");
-    Replica::new(options, storage, saved)
+    let opened = Storage::open(disk.clone(), wal).expect("the log opens");
+    Replica::new(options, opened)
 }
 
 fn step(replica: &mut Replica<MemoryMedia>, input: Input) -> Outbox {

@@ -15,8 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/raft", &[]),
     ("src/kv", &["raft"]),
     ("src/codec", &["raft", "kv", "proto"]),
-    ("src/storage", &["raft", "codec"]),
-    ("src/replica.rs", &["raft", "kv", "codec", "storage"]),
+    ("src/storage", &["raft", "codec", "kv"]),
+    ("src/replica", &["raft", "kv", "codec", "storage"]),
     ("src/h2", &[]),
     ("src/grpc", &["h2"]),
     ("src/client", &["h2", "grpc", "proto", "kv"]),
@@ -41,7 +41,7 @@ const CHANCE: &[&str] = &[
     "getrandom",
 ];
 
-const DETERMINISTIC: &[&str] = &["src/raft", "src/kv", "src/replica.rs", "src/storage"];
+const DETERMINISTIC: &[&str] = &["src/raft", "src/kv", "src/replica", "src/storage"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

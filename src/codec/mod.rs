@@ -12,7 +12,10 @@ use std::fmt;
 pub use command::{decode_command, encode_command};
 pub use entry::{decode_entry, encode_entry, encoded_entry_len};
 pub use frame::{FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder, encode_frame};
-pub use peer::{decode_message, encode_append, encode_message};
+pub use peer::{
+    CHUNK_MAX_BYTES, Packet, decode_packet, encode_append, encode_chunk, encode_fetch,
+    encode_message,
+};
 
 /// Why bytes are no message. It costs the sender its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! What peers say, as `proto/peer.proto` has it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use prost::{
     Message as _,
@@ -13,9 +15,37 @@ use super::{DecodeError, entry::decode_entry, frame::encode_frame};
 use crate::{
     proto::peer::{self, PeerMessage, append_reply::Outcome, peer_message::Kind},
     raft::{
-        APPEND_MAX_ENTRIES, Append, AppendOutcome, Index, LogPos, Message, Round, Term, VoteKind,
+        APPEND_MAX_ENTRIES, Append, AppendOutcome, Index, LogPos, Message, Round, Snapshot, Term,
+        VoteKind,
     },
 };
+
+/// A chunk of a snapshot carries no more bytes than this.
+pub const CHUNK_MAX_BYTES: usize = 1 << 20;
+
+/// What one frame says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// A matter of consensus.
+    Message(Message),
+    /// Asks for a chunk of a snapshot's file. It may be asked of whoever has that snapshot: its
+    /// bytes are the same everywhere.
+    Fetch {
+        /// Which.
+        snapshot: Snapshot,
+        /// Where the chunk begins.
+        offset: u64,
+    },
+    /// A chunk of a snapshot's file.
+    Chunk {
+        /// Which.
+        snapshot: Snapshot,
+        /// Where it begins.
+        offset: u64,
+        /// At least one byte, at most [`CHUNK_MAX_BYTES`].
+        data: Bytes,
+    },
+}
 
 /// `PeerMessage.append` and `Append.entries`.
 const APPEND_FIELD: u32 = 1;
@@ -23,6 +53,29 @@ const ENTRIES_FIELD: u32 = 5;
 
 /// Terms, indices and rounds beyond this are forged or damaged; below it, sums do not overflow.
 const NUMBER_MAX: u64 = u64::MAX / 4;
+
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Packet::Message(message) => message.fmt(f),
+            Packet::Fetch { snapshot, offset } => {
+                write!(f, "SnapshotFetch {} from {offset}", snapshot.pos)
+            }
+            Packet::Chunk {
+                snapshot,
+                offset,
+                data,
+            } => {
+                let bytes = data.len();
+                write!(
+                    f,
+                    "SnapshotChunk {} from {offset}, {bytes} bytes",
+                    snapshot.pos
+                )
+            }
+        }
+    }
+}
 
 pub(super) fn bounded(number: u64) -> Result<u64, DecodeError> {
     match number <= NUMBER_MAX {
@@ -87,9 +140,56 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
             pre_vote,
         }),
         Message::TimeoutNow { term } => Kind::TimeoutNow(peer::TimeoutNow { term: term.0 }),
+        Message::SnapshotOffer { term, snapshot } => Kind::SnapshotOffer(peer::SnapshotOffer {
+            term: term.0,
+            snapshot: Some(proto_snapshot(snapshot)),
+        }),
     };
+    encode_kind(kind, out);
+}
+
+/// Appends a frame with [`Packet::Fetch`].
+pub fn encode_fetch(snapshot: Snapshot, offset: u64, out: &mut Vec<u8>) {
+    let snapshot = Some(proto_snapshot(snapshot));
+    encode_kind(
+        Kind::SnapshotFetch(peer::SnapshotFetch { snapshot, offset }),
+        out,
+    );
+}
+
+/// Appends a frame with [`Packet::Chunk`].
+pub fn encode_chunk(snapshot: Snapshot, offset: u64, data: Bytes, out: &mut Vec<u8>) {
+    let snapshot = Some(proto_snapshot(snapshot));
+    let chunk = peer::SnapshotChunk {
+        snapshot,
+        offset,
+        data,
+    };
+    encode_kind(Kind::SnapshotChunk(chunk), out);
+}
+
+fn encode_kind(kind: Kind, out: &mut Vec<u8>) {
     let message = PeerMessage { kind: Some(kind) };
     encode_frame(out, |out| message.encode_raw(out));
+}
+
+fn proto_snapshot(snapshot: Snapshot) -> peer::Snapshot {
+    peer::Snapshot {
+        term: snapshot.pos.term.0,
+        index: snapshot.pos.index.0,
+        bytes: snapshot.bytes,
+        hash: Bytes::copy_from_slice(&snapshot.hash.to_le_bytes()),
+    }
+}
+
+fn decode_snapshot(snapshot: Option<peer::Snapshot>) -> Result<Snapshot, DecodeError> {
+    let snapshot = snapshot.ok_or(DecodeError::Shape("no snapshot is named"))?;
+    let hash = <[u8; 16]>::try_from(&snapshot.hash[..]);
+    Ok(Snapshot {
+        pos: pos(snapshot.term, snapshot.index)?,
+        bytes: bounded(snapshot.bytes)?,
+        hash: u128::from_le_bytes(hash.map_err(|_| DecodeError::Shape("a hash is 16 bytes"))?),
+    })
 }
 
 /// Appends a frame with an append of entries that are encoded already: they are copied once, from
@@ -127,8 +227,9 @@ pub fn encode_append<'a>(
 /// Reads the body of a frame.
 ///
 /// # Errors
-/// When it is no message, or its entries are not consecutive, not in order of term or too many.
-pub fn decode_message(body: Bytes) -> Result<Message, DecodeError> {
+/// When it is no packet, a number or a size is out of bounds, or entries are not consecutive, not
+/// in order of term or too many.
+pub fn decode_packet(body: Bytes) -> Result<Packet, DecodeError> {
     // Before they are decoded: an empty entry takes 2 bytes here and 32 in memory.
     let mut entries = 0;
     each_value(&body, APPEND_FIELD, |append| {
@@ -141,7 +242,34 @@ pub fn decode_message(body: Bytes) -> Result<Message, DecodeError> {
         return Err(DecodeError::Shape("an append with too many entries"));
     }
     let absent = DecodeError::Shape("a message without a known kind");
-    Ok(match PeerMessage::decode(body)?.kind.ok_or(absent)? {
+    let message = match PeerMessage::decode(body)?.kind.ok_or(absent)? {
+        Kind::SnapshotFetch(peer::SnapshotFetch { snapshot, offset }) => {
+            return Ok(Packet::Fetch {
+                snapshot: decode_snapshot(snapshot)?,
+                offset: bounded(offset)?,
+            });
+        }
+        Kind::SnapshotChunk(peer::SnapshotChunk {
+            snapshot,
+            offset,
+            data,
+        }) => {
+            if !(1..=CHUNK_MAX_BYTES).contains(&data.len()) {
+                return Err(DecodeError::Shape("a chunk of no byte or of too many"));
+            }
+            return Ok(Packet::Chunk {
+                snapshot: decode_snapshot(snapshot)?,
+                offset: bounded(offset)?,
+                data,
+            });
+        }
+        kind => decode_kind(kind)?,
+    };
+    Ok(Packet::Message(message))
+}
+
+fn decode_kind(kind: Kind) -> Result<Message, DecodeError> {
+    Ok(match kind {
         Kind::Append(append) => Message::Append(decode_append(append)?),
         Kind::AppendReply(peer::AppendReply { term, outcome }) => {
             let outcome = match outcome {
@@ -192,6 +320,13 @@ pub fn decode_message(body: Bytes) -> Result<Message, DecodeError> {
         Kind::TimeoutNow(peer::TimeoutNow { term }) => Message::TimeoutNow {
             term: Term(bounded(term)?),
         },
+        Kind::SnapshotOffer(peer::SnapshotOffer { term, snapshot }) => Message::SnapshotOffer {
+            term: Term(bounded(term)?),
+            snapshot: decode_snapshot(snapshot)?,
+        },
+        Kind::SnapshotFetch(_) | Kind::SnapshotChunk(_) => {
+            return Err(DecodeError::Shape("no message of consensus"));
+        }
     })
 }
 
@@ -337,10 +472,39 @@ mod tests {
                 }
             }),
             term().prop_map(|term| Message::TimeoutNow { term }),
+            (term(), any_snapshot())
+                .prop_map(|(term, snapshot)| Message::SnapshotOffer { term, snapshot }),
         ]
     }
 
+    fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+        (any_pos(), 0..NUMBER_MAX, any::<u128>()).prop_map(|(pos, bytes, hash)| Snapshot {
+            pos,
+            bytes,
+            hash,
+        })
+    }
+
     proptest! {
+        #[test]
+        fn chunks_and_what_asks_for_them_arrive_as_they_were_sent(
+            snapshot in any_snapshot(),
+            offset in 0..NUMBER_MAX,
+            data in prop::collection::vec(any::<u8>(), 1..50),
+        ) {
+            let data = Bytes::from(data);
+            let (mut fetch, mut chunk) = (Vec::new(), Vec::new());
+            encode_fetch(snapshot, offset, &mut fetch);
+            encode_chunk(snapshot, offset, data.clone(), &mut chunk);
+            for (frame, packet) in [
+                (fetch, Packet::Fetch { snapshot, offset }),
+                (chunk, Packet::Chunk { snapshot, offset, data }),
+            ] {
+                let body = Bytes::copy_from_slice(&frame[FRAME_HEADER_BYTES..]);
+                prop_assert_eq!(decode_packet(body), Ok(packet));
+            }
+        }
+
         #[test]
         fn every_message_arrives_as_it_was_sent(message in any_message()) {
             let mut frame = Vec::new();
@@ -348,7 +512,7 @@ mod tests {
             let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
             decoder.receive(&frame);
             let body = decoder.next_frame().expect("sound").expect("whole");
-            prop_assert_eq!(decode_message(body), Ok(message));
+            prop_assert_eq!(decode_packet(body), Ok(Packet::Message(message)));
         }
 
         #[test]
@@ -362,7 +526,7 @@ mod tests {
 
         #[test]
         fn no_bytes_make_the_decoder_fail(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode_message(bytes.into());
+            let _ = decode_packet(bytes.into());
         }
 
         #[test]
@@ -376,7 +540,7 @@ mod tests {
             let mut body = frame.split_off(FRAME_HEADER_BYTES);
             let at = at.index(body.len());
             body[at] = with;
-            let _ = decode_message(body.into());
+            let _ = decode_packet(body.into());
         }
     }
 
@@ -395,7 +559,7 @@ mod tests {
         // What follows is no protobuf, and is not reached either.
         let body = Bytes::from(frame.split_off(FRAME_HEADER_BYTES));
         let refused = Err(DecodeError::Shape("an append with too many entries"));
-        assert_eq!(decode_message(body), refused);
+        assert_eq!(decode_packet(body), refused);
     }
 
     #[test]
@@ -417,6 +581,6 @@ mod tests {
         encode_message(&Message::Append(append), &mut frame);
         let body = Bytes::from(frame.split_off(FRAME_HEADER_BYTES));
         let refused = Err(DecodeError::Shape("entries that are not consecutive"));
-        assert_eq!(decode_message(body), refused);
+        assert_eq!(decode_packet(body), refused);
     }
 }

@@ -191,6 +191,10 @@ pub fn kv_response(method: KvMethod, answer: Answer) -> Response {
             let text = format!("{why}; repeat in a moment");
             Response::refused(Status::new(Code::Unavailable, text))
         }
+        Answer::DiskFull => Response::refused(Status::new(
+            Code::ResourceExhausted,
+            "the leader's disk is full: free some space there; reads go on",
+        )),
         Answer::Unknown => Response::unknown(Status::new(
             Code::Unknown,
             "leadership was lost before the outcome was known; the request may take effect or not",

@@ -9,7 +9,11 @@ use std::{
 use raftkv_wal::Error as WalError;
 
 use super::hello::wiped;
-use crate::{raft::NodeId, replica, storage};
+use crate::{
+    raft::NodeId,
+    replica,
+    storage::{self, JobError, SnapshotError},
+};
 
 /// Why a node did not start.
 #[derive(Debug)]
@@ -200,6 +204,10 @@ impl Fatal {
     pub fn exit_code(&self) -> u8 {
         match self {
             Fatal::Replica(replica::Error::Storage(error)) => storage_exit_code(error),
+            Fatal::Replica(replica::Error::Snapshot(JobError::Snapshot(error))) => {
+                snapshot_exit_code(error)
+            }
+            Fatal::Replica(replica::Error::Snapshot(_)) => 74,
             Fatal::Replica(replica::Error::Apply { .. }) | Fatal::Replaced(_) => 5,
             Fatal::Pin(_) | Fatal::Poll(_) => 74,
         }
@@ -236,6 +244,15 @@ fn storage_exit_code(error: &storage::Error) -> u8 {
         storage::Error::Record { .. } => 5,
         storage::Error::Wal(WalError::Damaged { .. } | WalError::Missing { .. }) => 6,
         storage::Error::Wal(WalError::Foreign { .. } | WalError::Newer { .. }) => 5,
-        storage::Error::Wal(_) => 74,
+        storage::Error::Gap { .. } => 6,
+        storage::Error::Snapshot(error) => snapshot_exit_code(error),
+        storage::Error::Wal(_) | storage::Error::Io { .. } => 74,
+    }
+}
+
+fn snapshot_exit_code(error: &SnapshotError) -> u8 {
+    match error {
+        SnapshotError::Damaged { .. } | SnapshotError::Io { .. } => 6,
+        SnapshotError::Newer { .. } | SnapshotError::Foreign { .. } => 5,
     }
 }

@@ -18,10 +18,12 @@ use tracing::Level;
 use super::{
     error::Fatal,
     handle::{Answer, NodeStatus, Request, Shared},
+    jobs::Jobs,
     log_line,
     network::{Network, NetworkError},
 };
 use crate::{
+    codec::Packet,
     raft::{Input, Message, Note, RefusalReason, RoleName, Token},
     replica::{self, Outbox, Replica, Reply},
 };
@@ -37,6 +39,7 @@ const HAND_OVER_MAX_MS: u64 = 1_000;
 pub(super) struct EventLoop {
     pub(super) network: Network,
     pub(super) replica: Replica<FileMedia>,
+    pub(super) jobs: Jobs,
     pub(super) requests: Receiver<(u64, Request)>,
     pub(super) shared: Arc<Shared>,
     pub(super) stop: Arc<AtomicBool>,
@@ -119,10 +122,10 @@ impl ElectionGate {
         matches!(self, ElectionGate::Open)
     }
 
-    fn lets_in(&self, message: &Message) -> bool {
+    fn lets_in(&self, packet: &Packet) -> bool {
         let election = matches!(
-            message,
-            Message::VoteRequest { .. } | Message::TimeoutNow { .. }
+            packet,
+            Packet::Message(Message::VoteRequest { .. } | Message::TimeoutNow { .. })
         );
         self.is_open() || !election
     }
@@ -172,6 +175,11 @@ impl EventLoop {
         let now_ms = self.clock.now_ms();
         self.hear(now_ms)?;
         self.take_requests().map_err(Fatal::Replica)?;
+        while let Some(job) = self.jobs.take_done() {
+            self.replica
+                .job_done(job, &mut self.out)
+                .map_err(Fatal::Replica)?;
+        }
         self.tick(now_ms).map_err(Fatal::Replica)?;
         if self.replica.has_more_to_apply() {
             self.replica
@@ -182,6 +190,9 @@ impl EventLoop {
         while self.replica.needs_sync() {
             self.replica.sync(&mut self.out).map_err(Fatal::Replica)?;
             self.flush(now_ms);
+        }
+        if let Some(job) = self.replica.take_job() {
+            self.jobs.run(job);
         }
         self.report(now_ms);
         self.answer();
@@ -197,9 +208,9 @@ impl EventLoop {
             ..
         } = self;
         let mut failed = None;
-        let received = network.receive(now_ms, |from, message| {
-            if failed.is_none() && election.lets_in(&message) {
-                failed = replica.step(Input::Receive { from, message }, out).err();
+        let received = network.receive(now_ms, |from, packet| {
+            if failed.is_none() && election.lets_in(&packet) {
+                failed = replica.receive(from, packet, out).err();
             }
         });
         if let Some(error) = failed {
@@ -237,7 +248,7 @@ impl EventLoop {
                 self.replica.step(Input::Tick, &mut self.out)?;
             }
         }
-        self.replica.mark_if_idle()
+        self.replica.upkeep(&mut self.out)
     }
 
     fn flush(&mut self, now_ms: u64) {
@@ -262,6 +273,13 @@ impl EventLoop {
                 Level::DEBUG => tracing::debug!("{note}"),
                 _ => tracing::trace!("{note}"),
             }
+        }
+        if std::mem::take(&mut self.out.disk_full) {
+            let text = "the disk is full: free some space; until then nothing is written here";
+            self.network.complain(None, "disk", text, now_ms);
+        }
+        for warning in self.out.warnings.drain(..) {
+            tracing::warn!("{warning}");
         }
         if let Some(change) = self.out.role.take() {
             tracing::info!("{}", log_line::role(&change));
@@ -357,6 +375,7 @@ fn answer(reply: Reply, network: &Network) -> Answer {
         Reply::Refused(RefusalReason::Busy) => Answer::Busy {
             why: "too much waits to be committed",
         },
+        Reply::Refused(RefusalReason::DiskFull) => Answer::DiskFull,
         Reply::Unknown => Answer::Unknown,
     }
 }

@@ -59,6 +59,8 @@ pub enum Answer {
         /// Which, for the client to read.
         why: &'static str,
     },
+    /// Nothing was applied: the disk has no room for it.
+    DiskFull,
     /// It was accepted, and then the node ceased to lead or stopped: applied or not.
     Unknown,
 }

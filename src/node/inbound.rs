@@ -7,8 +7,8 @@ use super::{
     socket::{self, READ_BYTES, ReadEnd},
 };
 use crate::{
-    codec::{DecodeError, FRAME_MAX_BYTES, FrameDecoder, decode_message},
-    raft::{Message, NodeId},
+    codec::{DecodeError, FRAME_MAX_BYTES, FrameDecoder, Packet, decode_packet},
+    raft::NodeId,
 };
 
 /// A stranger must have said hello within this time.
@@ -37,8 +37,8 @@ pub(super) enum Received {
     Hello(Box<Hello>),
     /// The hello of a node that speaks another version of the protocol: say so, and drop it.
     OtherVersion(u32),
-    /// A message of a member.
-    Message(NodeId, Message),
+    /// What a member says.
+    Packet(NodeId, Packet),
 }
 
 impl Inbound {
@@ -101,7 +101,7 @@ impl Inbound {
                 Ok(hello) => Received::Hello(Box::new(hello)),
                 Err(version) => Received::OtherVersion(version),
             },
-            Some(from) => Received::Message(from, decode_message(body)?),
+            Some(from) => Received::Packet(from, decode_packet(body)?),
         }))
     }
 
@@ -125,7 +125,10 @@ mod tests {
     use mio::{Events, Interest, Poll, Token};
 
     use super::*;
-    use crate::{codec::encode_message, raft::Term};
+    use crate::{
+        codec::encode_message,
+        raft::{Message, Term},
+    };
 
     #[test]
     fn what_came_with_the_end_is_heard_and_then_the_end() {
@@ -157,7 +160,8 @@ mod tests {
         inbound.ready(true);
         assert!(inbound.read(&mut buffer), "the message comes first");
         let heard = inbound.next(0).expect("sound");
-        assert!(matches!(heard, Some(Received::Message(NodeId(1), message)) if message == sent));
+        let sent = Packet::Message(sent);
+        assert!(matches!(heard, Some(Received::Packet(NodeId(1), packet)) if packet == sent));
         assert!(inbound.readable, "there is no further event to wait for");
         assert!(!inbound.read(&mut buffer), "then the end");
     }

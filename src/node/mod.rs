@@ -6,6 +6,7 @@ mod handle;
 mod hello;
 mod identity;
 mod inbound;
+mod jobs;
 mod link;
 mod log_line;
 mod network;
@@ -33,12 +34,13 @@ use raftkv_wal::FileMedia;
 
 use crate::{
     raft::{self, Index, NodeId, RoleName, Term, Token},
-    replica::{Outbox, Replica},
+    replica::{Outbox, Replica, SnapshotPolicy},
     storage::Storage,
 };
 use event_loop::{Clock, ElectionGate, EventLoop, TICK};
 use handle::{HandleMaker, Shared};
 use hello::Introduction;
+use jobs::Jobs;
 use network::{NODE_ID_MAX, Network, WAKER};
 
 pub use error::{Fatal, StartError};
@@ -63,6 +65,9 @@ pub struct Config {
     pub heartbeat_ms: u64,
     /// Election timeouts are drawn from 1 to 2 times this.
     pub election_timeout_ms: u64,
+    /// A snapshot is taken when so many bytes of log were applied since the last, or half as many
+    /// as that has, if that is more.
+    pub snapshot_log_bytes: u64,
 }
 
 /// A node on a thread of its own.
@@ -90,9 +95,17 @@ impl Node {
         let wal = FileMedia::open(data_dir.wal_path())
             .map_err(|error| StartError::io(&data_dir.wal_path(), error))?;
         let wal_options = raftkv_wal::Options::new(data_dir.owner());
-        let (storage, saved) = Storage::open(wal, wal_options)?;
+        let opened = Storage::open(wal, wal_options)?;
+        for warning in &opened.warnings {
+            tracing::warn!("{warning}");
+        }
+        let saved = &opened.saved;
         let log_is_empty = saved.log.last() == raft::LogPos::ZERO && saved.hard.term == Term::ZERO;
-        let replica = Replica::new(options, storage, saved);
+        let mut replica = Replica::new(options, opened);
+        replica.set_snapshot_policy(SnapshotPolicy {
+            log_bytes: config.snapshot_log_bytes,
+            ..SnapshotPolicy::default()
+        });
         let system = |error| StartError::System {
             doing: "starting the event loop",
             error,
@@ -119,6 +132,7 @@ impl Node {
         .map_err(system)?;
         let stop = Arc::new(AtomicBool::new(false));
         let event_loop = EventLoop {
+            jobs: Jobs::new(Arc::clone(&shared)).map_err(system)?,
             network,
             replica,
             requests,

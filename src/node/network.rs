@@ -22,10 +22,7 @@ use super::{
     resolver::Resolver,
     socket::{self, READ_BYTES},
 };
-use crate::{
-    proto::peer::refusal::Code,
-    raft::{Message, NodeId},
-};
+use crate::{codec::Packet, proto::peer::refusal::Code, raft::NodeId};
 
 /// Tokens of connections that we opened are node ids; those of accepted ones count up from here.
 const FIRST_INBOUND: usize = 1 << 32;
@@ -176,7 +173,7 @@ impl Network {
     pub(super) fn receive(
         &mut self,
         now_ms: u64,
-        mut take: impl FnMut(NodeId, Message),
+        mut take: impl FnMut(NodeId, Packet),
     ) -> Result<(), NetworkError> {
         let ready = self.inbound.iter().filter(|(_, inbound)| inbound.readable);
         let ready: Vec<usize> = ready.map(|(&id, _)| id).collect();
@@ -198,12 +195,12 @@ impl Network {
         &mut self,
         inbound: &mut Inbound,
         now_ms: u64,
-        take: &mut impl FnMut(NodeId, Message),
+        take: &mut impl FnMut(NodeId, Packet),
     ) -> Result<bool, NetworkError> {
         loop {
             match inbound.next(now_ms) {
                 Ok(None) => return Ok(true),
-                Ok(Some(Received::Message(from, message))) => take(from, message),
+                Ok(Some(Received::Packet(from, packet))) => take(from, packet),
                 Ok(Some(Received::OtherVersion(version))) => {
                     let refusal = hello::other_version(version);
                     self.complain(None, "version", &refusal.reason, now_ms);

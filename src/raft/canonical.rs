@@ -10,7 +10,7 @@ use super::{
     progress::{Flow, Progress},
     reads::Reads,
     rng::Rng,
-    types::{Index, LogPos, NodeId, Seq, Token},
+    types::{Index, LogPos, NodeId, Seq, Snapshot, Token},
 };
 
 /// Replaces a state by the representative of its class. It is a state that the same messages,
@@ -113,6 +113,11 @@ impl Encoder<'_> {
         self.number(pos.index.0);
     }
 
+    /// Size and hash follow from what it includes.
+    fn snapshot(&mut self, snapshot: Option<Snapshot>) {
+        self.position(snapshot.map_or(LogPos::ZERO, |snapshot| snapshot.pos));
+    }
+
     fn tokens(&mut self, tokens: &[Token]) {
         self.number(tokens.len() as u64);
         tokens.iter().for_each(|token| self.number(token.0));
@@ -130,6 +135,7 @@ impl Encoder<'_> {
             options,
             hard,
             log,
+            snapshot,
             commit,
             applied,
             durable,
@@ -143,9 +149,11 @@ impl Encoder<'_> {
         self.node(options.id);
         self.number(hard.term.0);
         self.optional_node(hard.vote);
-        let last = log.last().index;
+        let (base, last) = (log.base(), log.last().index);
+        self.position(base);
+        self.snapshot(*snapshot);
         self.number(last.0);
-        for index in (1..=last.0).map(Index) {
+        for index in (base.index.0 + 1..=last.0).map(Index) {
             self.number(log.term(index).expect("within the log").0);
             self.number(log.bytes(index.before(), index));
         }
@@ -244,8 +252,12 @@ impl Encoder<'_> {
         self.number(next.0);
         match flow {
             Flow::Probe { waiting } => self.number(u64::from(*waiting)),
+            Flow::Snapshot { offered } => {
+                self.number(2);
+                self.snapshot(Some(*offered));
+            }
             Flow::Stream { in_flight } => {
-                self.number(2 + in_flight.len() as u64);
+                self.number(3 + in_flight.len() as u64);
                 in_flight.iter().for_each(|last| self.number(last.0));
             }
         }

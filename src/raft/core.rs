@@ -14,7 +14,7 @@ use super::{
     note::{Note, StepDown},
     options::{Options, Saved, Status},
     rng::Rng,
-    types::{Index, LogPos, NodeId, Seq, Term, Token},
+    types::{Index, LogPos, NodeId, Seq, Snapshot, Term, Token},
 };
 
 /// One member's consensus state.
@@ -49,6 +49,8 @@ pub(super) struct Core {
     pub(super) options: Options,
     pub(super) hard: HardState,
     pub(super) log: Log,
+    /// The newest snapshot: what a follower is offered that the log does not reach.
+    pub(super) snapshot: Option<Snapshot>,
     pub(super) commit: Index,
     pub(super) applied: Index,
     pub(super) durable: Index,
@@ -62,8 +64,8 @@ pub(super) struct Core {
 }
 
 impl Raft {
-    /// A follower with what its disk holds. Nothing is known to be committed: that is learnt
-    /// from a leader (§5.2, §5.3).
+    /// A follower with what its disk holds. Of what is committed it knows what a snapshot includes;
+    /// the rest is learnt from a leader (§5.2, §5.3).
     #[must_use]
     pub fn restore(options: Options, saved: Saved) -> Raft {
         assert!(
@@ -76,13 +78,22 @@ impl Raft {
             "entry {last} is ahead of term {}",
             saved.hard.term
         );
+        let included = saved
+            .snapshot
+            .map_or(Index::ZERO, |snapshot| snapshot.pos.index);
+        let base = saved.log.base().index;
+        assert!(
+            base <= included && included <= last.index,
+            "a snapshot of {included}, the log begins after {base} and ends at {last}"
+        );
         let mut core = Core {
             rng: Rng::new(options.seed),
             options,
             hard: saved.hard,
             log: saved.log,
-            commit: Index::ZERO,
-            applied: Index::ZERO,
+            snapshot: saved.snapshot,
+            commit: included,
+            applied: included,
             durable: last.index,
             last_seq: Seq::NONE,
             unpersisted: VecDeque::new(),
@@ -134,6 +145,10 @@ impl Raft {
                 _ => out.note(Note::TransferRefused),
             },
             Input::Persisted { upto } => self.persisted(upto, out),
+            Input::SnapshotTaken { snapshot, compact } => {
+                self.core.snapshot_taken(snapshot, compact, out);
+            }
+            Input::SnapshotFetched { snapshot } => self.snapshot_fetched(snapshot, out),
         }
         self.core.apply(out);
         self.core.seal(out);
@@ -157,11 +172,21 @@ impl Raft {
             hard: self.core.hard,
             leader,
             last: self.core.log.last(),
+            base: self.core.log.base(),
+            snapshot: self
+                .core
+                .snapshot
+                .map_or(Index::ZERO, |snapshot| snapshot.pos.index),
             durable: self.core.durable,
             commit: self.core.commit,
             applied: self.core.applied,
             progress,
         }
+    }
+
+    /// Who votes.
+    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.core.options.config.voters()
     }
 
     /// Terms and sizes of the log's entries.

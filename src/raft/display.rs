@@ -9,7 +9,7 @@ use super::{
     input::Input,
     message::{AppendOutcome, Entry, EntryKind, Message, VoteKind},
     options::Status,
-    types::{NodeId, Seq, Token},
+    types::{Index, NodeId, Seq, Token},
 };
 
 /// Commands longer than this, or not printable, are shown by their size.
@@ -105,6 +105,9 @@ impl Display for Message {
                 (false, true) => write!(f, "VoteReply granted"),
                 (false, false) => write!(f, "VoteReply denied"),
             },
+            Message::SnapshotOffer { snapshot, .. } => {
+                write!(f, "SnapshotOffer {}", snapshot.pos)
+            }
             Message::TimeoutNow { .. } => write!(f, "TimeoutNow"),
         }
     }
@@ -118,6 +121,7 @@ impl Display for RefusalReason {
             }
             RefusalReason::Transferring { to } => write!(f, "handing over to n{to}"),
             RefusalReason::Busy => write!(f, "too many bytes wait to be committed"),
+            RefusalReason::DiskFull => write!(f, "the disk is full"),
         }
     }
 }
@@ -159,6 +163,12 @@ impl Display for Effect {
                     "-> n{to} Append prev={prev} [{first}..={last}] commit={commit}"
                 )
             }
+            Effect::FetchSnapshot { from, snapshot } => {
+                write!(f, "fetch snapshot {} from n{from}", snapshot.pos)
+            }
+            Effect::Install { seq, snapshot } => {
+                write!(f, "install #{seq} snapshot {}", snapshot.pos)
+            }
             Effect::Apply { range } => write!(f, "apply {}..={}", range.start(), range.end()),
             Effect::Accepted {
                 first,
@@ -198,6 +208,12 @@ impl Display for Input {
             Input::Read { tokens: list } => write!(f, "read {}", tokens(list)),
             Input::Transfer { to } => write!(f, "transfer to {}", node(*to)),
             Input::Persisted { upto } => write!(f, "persisted #{upto}"),
+            Input::SnapshotTaken { snapshot, compact } => {
+                write!(f, "snapshot {} taken, compact to {compact}", snapshot.pos)
+            }
+            Input::SnapshotFetched { snapshot } => {
+                write!(f, "snapshot {} fetched", snapshot.pos)
+            }
         }
     }
 }
@@ -222,6 +238,9 @@ impl Display for Status {
             self.durable
         )?;
         write!(f, " commit={} applied={}", self.commit, self.applied)?;
+        if self.snapshot > Index::ZERO {
+            write!(f, " snapshot={} base={}", self.snapshot, self.base)?;
+        }
         for (peer, matched, next) in &self.progress {
             write!(f, " n{peer}={matched}/{next}")?;
         }
@@ -232,7 +251,7 @@ impl Display for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{Index, LogPos, Term};
+    use crate::raft::{LogPos, Term};
     use bytes::Bytes;
 
     fn shown(kind: u32, data: &[u8]) -> String {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::{
     message::{Entry, Message},
     note::Note,
-    types::{Index, LogPos, NodeId, Seq, Term, Token},
+    types::{Index, LogPos, NodeId, Seq, Snapshot, Term, Token},
 };
 
 /// The state that must survive a crash before any reply that depends on it (Figure 2, "persistent
@@ -62,6 +62,21 @@ pub enum Effect {
         /// The first and the last index.
         range: RangeInclusive<Index>,
     },
+    /// Get this snapshot from a member that has it, and report [`super::Input::SnapshotFetched`].
+    /// Comes again and again while it is wanted; another one takes its place (§7).
+    FetchSnapshot {
+        /// Who has it.
+        from: NodeId,
+        /// Which.
+        snapshot: Snapshot,
+    },
+    /// Replace state and log by the fetched snapshot, as a write to the log's disk (§7).
+    Install {
+        /// The write's number.
+        seq: Seq,
+        /// Which.
+        snapshot: Snapshot,
+    },
     /// These commands have their places in the log, consecutive from `first`: answer each when
     /// it is applied.
     Accepted {
@@ -106,6 +121,8 @@ pub enum RefusalReason {
     },
     /// Too many bytes wait to be committed.
     Busy,
+    /// The disk has no room for more of the log. The FSM knows no disk; its driver says this.
+    DiskFull,
 }
 
 /// The three states of Figure 4; a candidate asks for pre-votes first (th. 9.6).

@@ -74,11 +74,15 @@ pub(super) fn heartbeat(
 }
 
 /// AppendEntries RPC, receiver implementation.
-pub(super) fn append(core: &mut Core, from: NodeId, append: Append, out: &mut Effects) {
+pub(super) fn append(core: &mut Core, from: NodeId, mut append: Append, out: &mut Effects) {
     if let Some(what) = malformed(&append) {
         return out.note(Note::Impossible { from, what });
     }
     let term = core.hard.term;
+    let last_new = Index(append.prev.index.0 + append.entries.len() as u64);
+    if append.prev.index < core.log.base().index && !skip_compacted(core, &mut append, out) {
+        return acknowledge(core, from, append.commit, last_new, out);
+    }
     let prev = append.prev;
     // Figure 2, AppendEntries 2: the consistency check that Log Matching rests on.
     if !core.log.matches(prev) {
@@ -96,7 +100,6 @@ pub(super) fn append(core: &mut Core, from: NodeId, append: Append, out: &mut Ef
         };
         return core.send_durable(from, Message::AppendReply { term, outcome }, out);
     }
-    let last_new = Index(prev.index.0 + append.entries.len() as u64);
     let known = append
         .entries
         .iter()
@@ -124,6 +127,22 @@ pub(super) fn append(core: &mut Core, from: NodeId, append: Append, out: &mut Ef
         out.note(Note::NothingNew { last: last_new });
     }
     acknowledge(core, from, append.commit, last_new, out);
+}
+
+/// What was compacted is committed, and any leader's log has it (Leader Completeness): an append
+/// that begins below is one that begins behind it. Returns whether anything is left of it. To
+/// refuse it as a conflict would send the leader back below what it may have itself (§7).
+fn skip_compacted(core: &Core, append: &mut Append, out: &mut Effects) -> bool {
+    let base = core.log.base();
+    out.note(Note::CompactedSkipped { base });
+    let skipped = (base.index.0 - append.prev.index.0) as usize;
+    if append.entries.len() < skipped {
+        return false;
+    }
+    let rest = append.entries.split_off(skipped);
+    let last_skipped = std::mem::replace(&mut append.entries, rest).pop();
+    append.prev = last_skipped.map_or(base, |entry| entry.pos);
+    true
 }
 
 /// The log agrees with the leader's up to `last_new`, once what is new is durable.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     message::Message,
-    types::{NodeId, Seq, Token},
+    types::{Index, NodeId, Seq, Snapshot, Token},
 };
 
 /// One event for [`super::Raft::step`].
@@ -38,5 +38,17 @@ pub enum Input {
     Persisted {
         /// The newest durable write.
         upto: Seq,
+    },
+    /// A snapshot of this node's own state is durable, and so is the mark that says so (§7).
+    SnapshotTaken {
+        /// Which.
+        snapshot: Snapshot,
+        /// The log may be dropped up to and with this index.
+        compact: Index,
+    },
+    /// What [`super::Effect::FetchSnapshot`] asked for is here, whole and durable.
+    SnapshotFetched {
+        /// Which.
+        snapshot: Snapshot,
     },
 }

@@ -60,6 +60,10 @@ pub fn check_step(before: &Status, after: &Status) {
     assert!(is >= was, "n{id}: commit falls from {was} to {is}");
     let (was, is) = (before.applied, after.applied);
     assert!(is >= was, "n{id}: applied falls from {was} to {is}");
+    let (was, is) = (before.base, after.base);
+    assert!(is >= was, "n{id}: the log's base falls from {was} to {is}");
+    let (was, is) = (before.snapshot, after.snapshot);
+    assert!(is >= was, "n{id}: the snapshot falls from {was} to {is}");
     let leads = after.role == RoleName::Leader;
     if new.term > old.term {
         return assert!(!leads, "n{id} leads term {} without a campaign", new.term);
@@ -100,6 +104,13 @@ fn check_log(raft: &Raft) {
     assert!(durable <= last.index, "durable {durable} > last {last}");
     assert!(commit <= last.index, "commit {commit} > last {last}");
     let applied = core.applied;
+    let (base, snapshot) = (core.log.base().index, core.snapshot);
+    let included = snapshot.map_or(Index::ZERO, |snapshot| snapshot.pos.index);
+    assert!(base <= included, "compacted {base} > snapshot {included}");
+    assert!(
+        included <= applied,
+        "snapshot {included} > applied {applied}"
+    );
     assert!(applied <= commit, "applied {applied} > commit {commit}");
     assert!(applied <= durable, "applied {applied} > durable {durable}");
     let written = core.unwritten.is_empty() && !core.hard_changed;

@@ -104,15 +104,20 @@ impl Leader {
     /// Appends or their answers may be lost. A follower that is alive and yet owes an answer is
     /// asked again whether its log reaches `next`; if not, its refusal starts a probe. The very
     /// first probe is no exception (CCF #2803).
-    fn ask_again(&self, core: &Core, node: NodeId, out: &mut Effects) {
-        let peer = &self.peers[&node];
+    fn ask_again(&mut self, core: &Core, node: NodeId, out: &mut Effects) {
+        let peer = self.peers.get_mut(&node).expect("another member");
         let alive = self.now - peer.heard_at <= u64::from(core.options.heartbeat_ticks);
         let owes = match &peer.flow {
             Flow::Probe { waiting } => *waiting && !planted!("lost_probe_never_repeated"),
             Flow::Stream { in_flight } => !in_flight.is_empty(),
+            Flow::Snapshot { .. } => true,
         };
-        if alive && owes {
-            send_append(core, node, peer, peer.next.before(), out);
+        if !alive || !owes {
+            return;
+        }
+        match is_compacted(core, peer) {
+            true => offer_snapshot(core, node, peer, out),
+            false => send_append(core, node, peer, peer.next.before(), out),
         }
     }
 
@@ -191,7 +196,7 @@ impl Leader {
         outcome: AppendOutcome,
         out: &mut Effects,
     ) {
-        let last = core.log.last().index;
+        let (base, last) = (core.log.base().index, core.log.last().index);
         let peer = self.hear(from);
         match outcome {
             AppendOutcome::Match(index) if index > last => {
@@ -202,7 +207,8 @@ impl Leader {
                 let probing = matches!(peer.flow, Flow::Probe { .. });
                 if !peer.matched(index) {
                     out.note(Note::StaleReply { from });
-                } else if probing && matches!(peer.flow, Flow::Stream { .. }) {
+                } else if peer.rejoined(base) || probing && matches!(peer.flow, Flow::Stream { .. })
+                {
                     out.note(Note::Stream {
                         peer: from,
                         next: peer.next,
@@ -215,7 +221,12 @@ impl Leader {
                 out.note(Note::StaleReply { from });
             }
             AppendOutcome::Conflict { rejected, hint } => {
-                let next = core.log.last_not_after(hint).index.next().min(rejected);
+                // Below the base the terms are not known, and nothing can be sent from there.
+                let ours = match hint.index < base {
+                    true => hint.index,
+                    false => core.log.last_not_after(hint).index,
+                };
+                let next = ours.next().min(rejected);
                 peer.go_back(next);
                 out.note(Note::GoBack {
                     peer: from,
@@ -346,10 +357,16 @@ impl Leader {
         let end = core.log.last().index;
         let peer = self.peers.get_mut(&node).expect("another member");
         while peer.next <= end {
+            if is_compacted(core, peer) {
+                return match peer.flow {
+                    Flow::Snapshot { .. } => {}
+                    _ => offer_snapshot(core, node, peer, out),
+                };
+            }
             let max_bytes = core.options.append_max_bytes;
             let last = core.log.batch_end(peer.next, max_bytes, APPEND_MAX_ENTRIES);
             match &mut peer.flow {
-                Flow::Probe { waiting: true } => return,
+                Flow::Snapshot { .. } | Flow::Probe { waiting: true } => return,
                 Flow::Probe { waiting } => {
                     *waiting = true;
                     return send_append(core, node, peer, last, out);
@@ -368,6 +385,28 @@ impl Leader {
             }
         }
     }
+}
+
+/// Whether what comes before `peer.next` is no more in the log.
+fn is_compacted(core: &Core, peer: &Progress) -> bool {
+    peer.next.before() < core.log.base().index
+}
+
+/// Names the snapshot that has what the follower lacks: the one that it was offered before, as
+/// long as the log goes on from there, or it would begin anew with each snapshot that we take.
+fn offer_snapshot(core: &Core, to: NodeId, peer: &mut Progress, out: &mut Effects) {
+    let newest = core.snapshot.expect("what was compacted is in a snapshot");
+    let snapshot = match peer.flow {
+        Flow::Snapshot { offered } if offered.pos.index >= core.log.base().index => offered,
+        _ => {
+            let pos = newest.pos;
+            out.note(Note::SnapshotOffered { peer: to, pos });
+            newest
+        }
+    };
+    peer.flow = Flow::Snapshot { offered: snapshot };
+    let term = core.hard.term;
+    core.send(to, Message::SnapshotOffer { term, snapshot }, out);
 }
 
 /// Sends the entries from `peer.next` to `last`, or, with none, asks for what precedes them.

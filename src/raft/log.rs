@@ -3,9 +3,11 @@
 
 use super::types::{Index, LogPos, Term};
 
-/// Terms and sizes of the entries from index 1.
+/// Terms and sizes of the entries behind [`Log::base`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
+    base: LogPos,
+    base_end_bytes: u64,
     entries: Vec<Meta>,
 }
 
@@ -17,6 +19,22 @@ struct Meta {
 }
 
 impl Log {
+    /// An empty log that goes on behind `base`, the last entry of a snapshot (§7).
+    #[must_use]
+    pub fn after(base: LogPos) -> Log {
+        Log {
+            base,
+            ..Log::default()
+        }
+    }
+
+    /// The entry before the first: what is up to it was dropped, since a snapshot has it (§7).
+    /// [`LogPos::ZERO`] in a log that was never compacted.
+    #[must_use]
+    pub fn base(&self) -> LogPos {
+        self.base
+    }
+
     /// Adds an entry of `bytes` bytes.
     ///
     /// # Panics
@@ -30,47 +48,70 @@ impl Log {
     }
 
     /// Drops the entry at `from` and all that follow.
+    ///
+    /// # Panics
+    /// If `from` was compacted: a snapshot is never undone.
     pub fn truncate(&mut self, from: Index) {
-        assert!(from > Index::ZERO, "nothing stands at index 0");
-        self.entries.truncate(from.before().0 as usize);
+        let base = self.base.index;
+        assert!(
+            from > base,
+            "truncating {from}, the log begins after {base}"
+        );
+        self.entries.truncate(self.place(from));
     }
 
-    /// The position of the last entry, [`LogPos::ZERO`] in an empty log.
+    /// Drops the entries up to and with `upto`, which a snapshot has.
+    ///
+    /// # Panics
+    /// If the log does not reach so far.
+    pub fn compact(&mut self, upto: Index) {
+        if upto <= self.base.index {
+            return;
+        }
+        let term = self.term(upto).expect("what is compacted is in the log");
+        self.base_end_bytes = self.end_bytes(upto);
+        let dropped = upto.0 - self.base.index.0;
+        self.entries.drain(..dropped as usize);
+        self.base = LogPos::new(term, upto);
+    }
+
+    /// The position of the last entry; of [`Log::base`] where there is none.
     #[must_use]
     pub fn last(&self) -> LogPos {
-        let index = Index(self.entries.len() as u64);
-        LogPos::new(
-            self.entries.last().map_or(Term::ZERO, |meta| meta.term),
-            index,
-        )
+        let index = Index(self.base.index.0 + self.entries.len() as u64);
+        let last = self.entries.last();
+        LogPos::new(last.map_or(self.base.term, |meta| meta.term), index)
     }
 
-    /// The term of the entry at `index`; index 0 has term 0, beyond the end there is none.
+    /// The term of the entry at `index`, from that of [`Log::base`] on to the end; none elsewhere.
     #[must_use]
     pub fn term(&self, index: Index) -> Option<Term> {
-        match index {
-            Index::ZERO => Some(Term::ZERO),
-            Index(n) => self.entries.get(n as usize - 1).map(|meta| meta.term),
+        match index.0.checked_sub(self.base.index.0)? {
+            0 => Some(self.base.term),
+            n => self.entries.get(n as usize - 1).map(|meta| meta.term),
         }
     }
 
-    /// Whether the entry at `pos.index` is of `pos.term` (Log Matching, §5.3).
+    /// Whether the entry at `pos.index` is of `pos.term` (Log Matching, §5.3). Of what was
+    /// compacted the term is not known any more: that never matches.
     #[must_use]
     pub fn matches(&self, pos: LogPos) -> bool {
         self.term(pos.index) == Some(pos.term)
     }
 
-    /// The last entry with neither a later index nor a later term than `pos`. Below it two logs
-    /// may agree; above it they cannot.
+    /// The last entry with neither a later index nor a later term than `pos`, or
+    /// [`Log::base`]. Below it two logs may agree; above it they cannot.
     #[must_use]
     pub fn last_not_after(&self, pos: LogPos) -> LogPos {
-        let upto = self.entries.len().min(pos.index.0 as usize);
+        let upto = pos.index.0.saturating_sub(self.base.index.0);
+        let upto = self.entries.len().min(upto as usize);
         let count = self.entries[..upto].partition_point(|meta| meta.term <= pos.term);
-        let index = Index(count as u64);
+        let index = Index(self.base.index.0 + count as u64);
         LogPos::new(self.term(index).expect("within the log"), index)
     }
 
-    /// The bytes of the entries after `from`, up to and with `upto`.
+    /// The bytes of the entries after `from`, up to and with `upto`; what was compacted counts
+    /// nothing.
     #[must_use]
     pub fn bytes(&self, from: Index, upto: Index) -> u64 {
         self.end_bytes(upto) - self.end_bytes(from)
@@ -80,17 +121,22 @@ impl Log {
     /// the entry at `next` always does.
     #[must_use]
     pub fn batch_end(&self, next: Index, max_bytes: u64, max_entries: u64) -> Index {
-        let start = next.before().0 as usize;
+        let start = self.place(next);
         let limit = self.end_bytes(next.before()) + max_bytes;
         let stop = self.entries.len().min(start + max_entries as usize);
         let fits = self.entries[start..stop].partition_point(|meta| meta.end_bytes <= limit);
-        Index((start + fits.max(1)) as u64)
+        Index(next.before().0 + fits.max(1) as u64)
+    }
+
+    /// Where the entry at `index` stands among those that are kept.
+    fn place(&self, index: Index) -> usize {
+        (index.0 - self.base.index.0 - 1) as usize
     }
 
     fn end_bytes(&self, index: Index) -> u64 {
-        match index {
-            Index::ZERO => 0,
-            Index(n) => self.entries[n as usize - 1].end_bytes,
+        match index.0.saturating_sub(self.base.index.0) {
+            0 => self.base_end_bytes,
+            n => self.entries[n as usize - 1].end_bytes,
         }
     }
 }
@@ -128,6 +174,40 @@ mod tests {
             prop_assert_eq!(log.last_not_after(pos).index, Index(want));
             log.truncate(Index(cut));
             prop_assert_eq!(log, log_of(&terms[..terms.len().min(cut as usize - 1)]));
+        }
+
+        #[test]
+        fn a_compacted_log_answers_as_before_behind_its_base(
+            mut terms in prop::collection::vec(1u64..6, 1..12),
+            upto in any::<prop::sample::Index>(),
+            index in 0u64..14,
+            term in 0u64..7,
+            added in 0u64..3,
+        ) {
+            terms.sort_unstable();
+            let whole = log_of(&terms);
+            let mut log = whole.clone();
+            let base = Index(upto.index(terms.len()) as u64 + 1);
+            log.compact(base);
+            prop_assert_eq!(log.base(), LogPos::new(whole.term(base).expect("there"), base));
+            let mut whole = whole;
+            for log in [&mut log, &mut whole] {
+                (0..added).for_each(|_| { log.push(Term(6), 10); });
+            }
+            prop_assert_eq!(log.last(), whole.last());
+            let index = Index(index);
+            prop_assert_eq!(log.term(index), whole.term(index).filter(|_| index >= base));
+            let pos = LogPos::new(Term(term), index);
+            let want = whole.last_not_after(pos);
+            let want = if want.index < base { log.base() } else { want };
+            prop_assert_eq!(log.last_not_after(pos), want);
+            if index > base && index <= log.last().index {
+                prop_assert_eq!(log.bytes(base, index), whole.bytes(base, index));
+                prop_assert_eq!(log.batch_end(index, 20, 9), whole.batch_end(index, 20, 9));
+                log.truncate(index);
+                whole.truncate(index);
+                prop_assert_eq!(log.last(), whole.last());
+            }
         }
     }
 

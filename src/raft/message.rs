@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::types::{Index, LogPos, Round, Term};
+use super::types::{Index, LogPos, Round, Snapshot, Term};
 
 /// What an entry is for. Kinds grow with the format: one that this build does not know passes
 /// through the log and stops the node only when it is to be applied.
@@ -41,6 +41,15 @@ pub enum Message {
         term: Term,
         /// Whether the log matched.
         outcome: AppendOutcome,
+    },
+    /// In the place of InstallSnapshot RPC (Figure 13): names a snapshot, because the log does not
+    /// reach back to what the follower lacks. The follower gets its bytes by itself, and answers
+    /// with [`Message::AppendReply`] when it has what it includes.
+    SnapshotOffer {
+        /// The leader's term.
+        term: Term,
+        /// Which.
+        snapshot: Snapshot,
     },
     /// Asserts leadership and asks for a read confirmation (§8); vouches for no entry.
     Heartbeat {
@@ -131,6 +140,7 @@ impl Message {
         match self {
             Message::Append(append) => append.term,
             Message::AppendReply { term, .. }
+            | Message::SnapshotOffer { term, .. }
             | Message::Heartbeat { term, .. }
             | Message::HeartbeatReply { term, .. }
             | Message::VoteRequest { term, .. }

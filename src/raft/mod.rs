@@ -46,6 +46,15 @@
 //! is none. Only a leader's own appends go out at once, since its own copy counts only when it is
 //! durable (th. 10.2.1). The commit index is not kept: it is learnt again.
 //!
+//! # Snapshots (§7)
+//!
+//! A log must not grow for ever. From time to time a node writes its state to disk, as of the last
+//! entry that it applied, and drops the log up to there: a **snapshot**. Every node does so by
+//! itself; what it includes is committed, so no agreement is needed. A follower that lacks what a
+//! leader's log has no more is **offered** the leader's newest snapshot. It fetches the bytes,
+//! and only when they are whole and durable takes them for its state and for the beginning of its
+//! log. So a snapshot never turns a commit back, and a crash leaves the old state or the new one.
+//!
 //! # Reads (§8)
 //!
 //! A leader may have been replaced without knowing. So a read notes the commit index, waits until
@@ -62,6 +71,7 @@
 //! | `receive`, `votes` | rules for all roles; RequestVote |
 //! | `follower`, `candidate`, `leader` | one role each |
 //! | `progress`, `reads` | what a leader knows of a follower; read rounds |
+//! | `snapshots` | log compaction; snapshots that are offered, fetched and installed |
 //! | `log`, `quorum` | terms and sizes of entries; who is a majority |
 //!
 //! `docs/raft-spec-mapping.md` leads from each rule of Figure 2 to its function and its test.
@@ -90,6 +100,7 @@ mod quorum;
 mod reads;
 mod receive;
 mod rng;
+mod snapshots;
 mod types;
 mod votes;
 
@@ -102,4 +113,4 @@ pub use message::{Append, AppendOutcome, Entry, EntryKind, Message, VoteKind};
 pub use note::{Note, StepDown, VoteDenial};
 pub use options::{Options, Saved, Status};
 pub use quorum::Config;
-pub use types::{Index, LogPos, NodeId, Round, Seq, Term, Token};
+pub use types::{Index, LogPos, NodeId, Round, Seq, Snapshot, Term, Token};

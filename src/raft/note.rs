@@ -97,6 +97,38 @@ pub enum Note {
         /// The round.
         round: Round,
     },
+    /// An append begins below what a snapshot has: both logs have that, since it is committed (§7).
+    CompactedSkipped {
+        /// The last entry that was compacted here.
+        base: LogPos,
+    },
+    /// The log was dropped up to here: a snapshot has it (§7).
+    Compacted {
+        /// The last entry that was dropped.
+        upto: Index,
+    },
+    /// A follower lacks what the log has no more: it is offered a snapshot (§7).
+    SnapshotOffered {
+        /// Which follower.
+        peer: NodeId,
+        /// What the snapshot includes.
+        pos: LogPos,
+    },
+    /// A leader's snapshot is needed here.
+    SnapshotWanted {
+        /// What it includes.
+        pos: LogPos,
+    },
+    /// A snapshot that was offered or fetched includes nothing that is missing here.
+    SnapshotNotNeeded {
+        /// What it includes.
+        pos: LogPos,
+    },
+    /// State and log were replaced by a snapshot.
+    SnapshotInstalled {
+        /// What it includes.
+        pos: LogPos,
+    },
     /// Leadership is being handed over.
     TransferBegun {
         /// To whom.
@@ -207,6 +239,12 @@ impl fmt::Display for Note {
             Note::Committed { index } => write!(f, "Committed {index}"),
             Note::ReadsAwaitOwnTerm => write!(f, "ReadsAwaitOwnTerm"),
             Note::ReadsConfirmed { round } => write!(f, "ReadsConfirmed round={round}"),
+            Note::CompactedSkipped { base } => write!(f, "CompactedSkipped base={base}"),
+            Note::Compacted { upto } => write!(f, "Compacted upto={upto}"),
+            Note::SnapshotOffered { peer, pos } => write!(f, "SnapshotOffered n{peer} {pos}"),
+            Note::SnapshotWanted { pos } => write!(f, "SnapshotWanted {pos}"),
+            Note::SnapshotNotNeeded { pos } => write!(f, "SnapshotNotNeeded {pos}"),
+            Note::SnapshotInstalled { pos } => write!(f, "SnapshotInstalled {pos}"),
             Note::TransferBegun { to } => write!(f, "TransferBegun n{to}"),
             Note::TransferGivenUp { to } => write!(f, "TransferGivenUp n{to}"),
             Note::TransferRefused => write!(f, "TransferRefused"),

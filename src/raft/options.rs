@@ -4,7 +4,7 @@ use super::{
     effect::{HardState, RoleName},
     log::Log,
     quorum::Config,
-    types::{Index, LogPos, NodeId},
+    types::{Index, LogPos, NodeId, Snapshot},
 };
 
 /// How a node behaves; the same on every member, save `id` and `seed`.
@@ -57,6 +57,8 @@ pub struct Saved {
     pub hard: HardState,
     /// The log, all of it durable.
     pub log: Log,
+    /// The snapshot that the state machine was loaded from. The log reaches back to it or further.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// What a node is and knows, as plain data.
@@ -72,6 +74,10 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// The last entry.
     pub last: LogPos,
+    /// The entry before the first that the log still has.
+    pub base: LogPos,
+    /// What the newest snapshot includes; 0 without one.
+    pub snapshot: Index,
     /// The last durable entry.
     pub durable: Index,
     /// `commitIndex`.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::types::{Index, Round};
+use super::types::{Index, Round, Snapshot};
 
 /// How entries go to a follower.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub(super) enum Flow {
     /// The logs match: appends follow each other without waiting. Holds the last index of each
     /// that is under way.
     Stream { in_flight: VecDeque<Index> },
+    /// It lacks what our log has no more, and was offered this snapshot: nothing is appended until
+    /// it has what that includes.
+    Snapshot { offered: Snapshot },
 }
 
 /// A follower as its leader sees it. `matched < next` always: what is known to be there is never
@@ -59,7 +62,7 @@ impl Progress {
                     in_flight: VecDeque::new(),
                 };
             }
-            Flow::Probe { .. } => {}
+            Flow::Probe { .. } | Flow::Snapshot { .. } => {}
             Flow::Stream { in_flight } => {
                 while in_flight.front().is_some_and(|&last| last <= index) {
                     in_flight.pop_front();
@@ -78,7 +81,21 @@ impl Progress {
         match self.flow {
             Flow::Probe { .. } => rejected > self.matched && rejected == self.next.before(),
             Flow::Stream { .. } => rejected > self.matched && rejected < self.next,
+            // Of a probe before the offer.
+            Flow::Snapshot { .. } => false,
         }
+    }
+
+    /// Any acknowledgement that our log reaches back to ends an offer: the follower need not have
+    /// taken that very snapshot.
+    pub(super) fn rejoined(&mut self, base: Index) -> bool {
+        let rejoined = matches!(self.flow, Flow::Snapshot { .. }) && self.matched >= base;
+        if rejoined {
+            self.flow = Flow::Stream {
+                in_flight: VecDeque::new(),
+            };
+        }
+        rejoined
     }
 
     /// Its log forks from ours: try `next` instead, one append at a time.

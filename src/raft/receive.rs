@@ -75,6 +75,11 @@ impl Raft {
                     follower::append(&mut self.core, from, append, out);
                 }
             }
+            Message::SnapshotOffer { snapshot, .. } => {
+                if self.follow(from, out) {
+                    self.core.snapshot_offer(from, snapshot, out);
+                }
+            }
             Message::Heartbeat { commit, round, .. } => {
                 if self.follow(from, out) {
                     follower::heartbeat(&mut self.core, from, commit, round, out);
@@ -171,7 +176,7 @@ impl Core {
     fn answer_stale(&self, from: NodeId, message: &Message, out: &mut Effects) {
         let term = self.hard.term;
         match message {
-            Message::Append(_) => {
+            Message::Append(_) | Message::SnapshotOffer { .. } => {
                 out.note(Note::StaleLeader { from });
                 let outcome = AppendOutcome::StaleTerm;
                 self.send_durable(from, Message::AppendReply { term, outcome }, out);

@@ -126,3 +126,15 @@ impl fmt::Display for LogPos {
         write!(f, "{}@{}", self.index, self.term)
     }
 }
+
+/// A snapshot as consensus knows it (§7): what it includes, and how its file is recognized. Two
+/// snapshots of one position are the same bytes on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last entry that it includes.
+    pub pos: LogPos,
+    /// The size of its file in bytes.
+    pub bytes: u64,
+    /// The hash of its file.
+    pub hash: u128,
+}

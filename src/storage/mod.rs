@@ -1,106 +1,246 @@
-//! The Raft log on disk: entries and hard state as records of one WAL stream, in the order in
-//! which the FSM wrote them. What survives a crash is a beginning of the stream, so an entry never
-//! survives without the term that it was written in.
+//! The Raft log and its snapshots on disk. Entries, hard state and marks are records of one WAL
+//! stream, in the order in which the FSM wrote them. What survives a crash is a beginning of the
+//! stream, so an entry never survives without the term that it was written in.
+//!
+//! A snapshot is a file beside the segments. It is written under a temporary name, synced, read
+//! back, renamed; then a record of the log, the **mark**, names it, and only when that is durable
+//! the log before it goes. What no mark names is debris. So a crash leaves the old state or the
+//! new one (docs/snapshot-design.md has the steps and each crash between them).
 
-use std::fmt;
+mod error;
+mod job;
+mod record;
+mod replay;
+mod snapshot;
 
 use bytes::Bytes;
-use raftkv_wal::{Address, Media, Options, Wal};
+use raftkv_wal::{Address, Media, Options, Source, Wal};
 
 use crate::{
     codec::{self, DecodeError},
-    raft::{Entry, HardState, Index, Log, LogPos, NodeId, Saved, Term},
+    kv::Kv,
+    raft::{Entry, HardState, Index, LogPos, Saved, Snapshot},
 };
+use record::{ENTRY, HARD_STATE, HARD_STATE_BYTES, Mark, SNAPSHOTS, encode_hard_state};
+use replay::Replay;
+use snapshot::Loading;
 
-/// Record kinds. A new one is a new format: a build that does not know it must not start.
-const HARD_STATE: u8 = 1;
-const ENTRY: u8 = 2;
+pub use error::{Error, SnapshotError};
+pub use job::{Done, Job, JobError};
+pub use snapshot::{Header, Reader, Writer};
 
-/// Term, whether there is a vote, and the vote.
-const HARD_STATE_BYTES: usize = 17;
+/// How many snapshots are kept: should the newest turn out to be damaged, the one before it and
+/// the log from there on still have everything.
+pub const SNAPSHOTS_KEPT: usize = 2;
 
-/// Why the log could not be opened or written. Both stop the process.
-#[derive(Debug)]
-pub enum Error {
-    /// The WAL itself.
-    Wal(raftkv_wal::Error),
-    /// A record is whole and yet makes no sense.
-    Record {
-        /// The record's kind.
-        kind: u8,
-        /// What is wrong with it.
-        what: String,
-    },
+/// What is being written, of a node's own state and of a peer's.
+const TAKEN_NAME: &str = "taken.tmp";
+const FETCHED_NAME: &str = "fetched.tmp";
+
+/// The log of one node: where each entry's record lies, and the snapshots.
+pub struct Storage<M: Media> {
+    wal: Wal<M>,
+    cluster_id: [u8; 16],
+    /// The entry before the first record.
+    base: Index,
+    records: Vec<Address>,
+    /// Oldest first.
+    snapshots: Vec<Kept<M::Source>>,
+    /// Files to remove, once the mark that no longer names them is durable.
+    doomed: Vec<String>,
+    /// Segments before this are of no use any more.
+    purge_upto: Option<Address>,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+struct Kept<S> {
+    snapshot: Snapshot,
+    source: S,
+}
+
+/// What a data directory held.
+pub struct Opened<M: Media> {
+    /// To go on with.
+    pub storage: Storage<M>,
+    /// For consensus.
+    pub saved: Saved,
+    /// The state as of the snapshot; the log has the rest.
+    pub state: Kv,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// Where a snapshot's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This node's own state.
+    Taken,
+    /// A peer.
+    Fetched,
+}
+
+impl Origin {
+    fn temporary_name(self) -> &'static str {
         match self {
-            Error::Wal(error) => error.fmt(f),
-            Error::Record { kind, what } => write!(
-                f,
-                "the log has a record of kind {kind} that this program cannot use: {what}; start \
-                 the program that wrote it"
-            ),
+            Origin::Taken => TAKEN_NAME,
+            Origin::Fetched => FETCHED_NAME,
         }
     }
 }
 
-impl std::error::Error for Error {}
-
-impl From<raftkv_wal::Error> for Error {
-    fn from(error: raftkv_wal::Error) -> Error {
-        Error::Wal(error)
-    }
-}
-
-/// The log of one node: where each entry's record lies.
-pub struct Storage<M: Media> {
-    wal: Wal<M>,
-    /// The record of the entry at index `i + 1`.
-    records: Vec<Address>,
+/// The name of a snapshot's file.
+#[must_use]
+pub fn snapshot_name(pos: LogPos) -> String {
+    format!("{:020}-{}.snapshot", pos.index.0, pos.term)
 }
 
 impl<M: Media> Storage<M> {
-    /// Opens the log, or makes an empty one, and says what it holds.
+    /// Opens log and snapshots, or makes an empty log. A torn tail is cut; of two snapshots the
+    /// newest is loaded, or the older one where that is damaged. The owner in `options` begins
+    /// with the cluster's id, 16 bytes.
     ///
     /// # Errors
-    /// When the WAL is damaged, foreign or newer, or a record makes no sense.
-    pub fn open(media: M, options: Options) -> Result<(Storage<M>, Saved), Error> {
-        let (wal, _) = Wal::open(media, options)?;
-        let mut records = Vec::new();
-        let mut saved = Saved::default();
+    /// When the WAL is damaged, foreign or newer, a record makes no sense, or entries are missing
+    /// between snapshot and log.
+    pub fn open(media: M, options: Options) -> Result<Opened<M>, Error> {
+        let mut cluster_id = [0; 16];
+        cluster_id.copy_from_slice(&options.owner[..16]);
+        let (wal, recovery) = Wal::open(media, options)?;
+        let mut warnings = Vec::new();
+        if let Some(cut) = recovery.cut {
+            warnings.push(format!(
+                "{}: cut {} bytes at {}, written before a crash and never acknowledged",
+                cut.file, cut.bytes, cut.offset
+            ));
+        }
+        let mut replay = Replay::default();
         for record in wal.records() {
-            let refuse = |what: String| Error::Record {
-                kind: record.kind,
-                what,
-            };
-            match record.kind {
-                HARD_STATE => {
-                    let hard = decode_hard_state(record.body)
-                        .ok_or_else(|| refuse(format!("{} bytes", record.body.len())))?;
-                    if hard.term < saved.hard.term {
-                        return Err(refuse(format!(
-                            "term {} after {}",
-                            hard.term, saved.hard.term
-                        )));
+            replay.take(&record)?;
+        }
+        let mut storage = Storage {
+            wal,
+            cluster_id,
+            base: Index::ZERO,
+            records: Vec::new(),
+            snapshots: Vec::new(),
+            doomed: Vec::new(),
+            purge_upto: None,
+        };
+        let (loaded, state) = storage.load_newest(&replay, &mut warnings)?;
+        let kept = storage.snapshots.iter().map(|kept| kept.snapshot.pos);
+        let base = kept.chain([LogPos::ZERO]).next().expect("one at least");
+        let (log, records) = replay.log(base, loaded)?;
+        storage.base = base.index;
+        storage.records = records;
+        storage.remove_debris()?;
+        let saved = Saved {
+            hard: replay.hard,
+            log,
+            snapshot: loaded,
+        };
+        Ok(Opened {
+            storage,
+            saved,
+            state,
+            warnings,
+        })
+    }
+
+    /// Loads the newest snapshot that can be read and that the log goes on from.
+    fn load_newest(
+        &mut self,
+        replay: &Replay,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Option<Snapshot>, Kv), Error> {
+        let mut first_error = None;
+        for (at, &snapshot) in replay.mark.snapshots.iter().enumerate().rev() {
+            match self.load(snapshot) {
+                Ok(state) => {
+                    let older = replay.mark.snapshots[..at].iter();
+                    for &older in older.filter(|older| replay.goes_on_from(older.pos)) {
+                        // One that is damaged is of no use, and not needed either.
+                        let _ = self.keep(older);
                     }
-                    saved.hard = hard;
+                    self.keep(snapshot)?;
+                    return Ok((Some(snapshot), state));
                 }
-                ENTRY => {
-                    let entry = decode_entry(record.body).map_err(|e| refuse(e.to_string()))?;
-                    replay(&mut saved.log, &mut records, entry.pos, entry.data.len())
-                        .map_err(refuse)?;
-                    records.push(record.address);
+                Err(error @ (SnapshotError::Newer { .. } | SnapshotError::Foreign { .. })) => {
+                    return Err(error.into());
                 }
-                _ => return Err(refuse("unknown kind".to_owned())),
+                Err(error) => {
+                    warnings.push(format!(
+                        "the snapshot of {} is not used: {error}",
+                        snapshot.pos
+                    ));
+                    first_error.get_or_insert(error);
+                }
             }
         }
-        if saved.log.last().term > saved.hard.term {
-            let what = format!("entry {} after term {}", saved.log.last(), saved.hard.term);
-            return Err(Error::Record { kind: ENTRY, what });
+        match first_error {
+            None => Ok((None, Kv::default())),
+            Some(error) => Err(error.into()),
         }
-        Ok((Storage { wal, records }, saved))
+    }
+
+    fn load(&mut self, snapshot: Snapshot) -> Result<Kv, SnapshotError> {
+        let mut loading = self.loading(snapshot)?;
+        loop {
+            if let Some(state) = loading.step()? {
+                let (found, _) = loading.finish();
+                let file = self.describe(&snapshot_name(snapshot.pos));
+                return match found == snapshot {
+                    true => Ok(state),
+                    false => Err(SnapshotError::Damaged {
+                        file,
+                        offset: 0,
+                        what: "it is another file than the log names".to_owned(),
+                    }),
+                };
+            }
+        }
+    }
+
+    /// Begins to load the state from a snapshot that is kept.
+    fn loading(&mut self, snapshot: Snapshot) -> Result<Loading<M::Source>, SnapshotError> {
+        let name = snapshot_name(snapshot.pos);
+        let file = self.describe(&name);
+        let source = self.wal.media().open_source(&name);
+        let source = source.map_err(|source| SnapshotError::Io {
+            doing: "open",
+            file: file.clone(),
+            source,
+        })?;
+        let loading = Loading::new(source, file.clone())?;
+        match loading.header().cluster_id == self.cluster_id {
+            true => Ok(loading),
+            false => Err(SnapshotError::Foreign { file }),
+        }
+    }
+
+    fn keep(&mut self, snapshot: Snapshot) -> Result<(), Error> {
+        let name = snapshot_name(snapshot.pos);
+        let source = self.wal.media().open_source(&name);
+        let source = source.map_err(|source| self.failed("open", &name, source))?;
+        self.snapshots.push(Kept { snapshot, source });
+        Ok(())
+    }
+
+    /// Removes what an earlier process left that no mark names.
+    fn remove_debris(&mut self) -> Result<(), Error> {
+        let names = self.wal.media().list();
+        let names = names.map_err(|source| self.failed("list", "", source))?;
+        let kept: Vec<String> = self
+            .snapshots
+            .iter()
+            .map(|kept| snapshot_name(kept.snapshot.pos))
+            .collect();
+        for name in names {
+            let ours = name.ends_with(".snapshot") || [TAKEN_NAME, FETCHED_NAME].contains(&&*name);
+            if ours && !kept.contains(&name) {
+                self.doomed.push(name);
+            }
+        }
+        while self.tidy_up()? {}
+        Ok(())
     }
 
     /// Writes hard state and entries, in this order. They can be read at once and survive a crash
@@ -114,7 +254,7 @@ impl<M: Media> Storage<M> {
             self.wal.append_sticky(HARD_STATE, HARD_STATE_BYTES, fill)?;
         }
         if let Some(first) = entries.first() {
-            self.records.truncate(first.pos.index.before().0 as usize);
+            self.records.truncate(self.place(first.pos.index));
         }
         for entry in entries {
             let Entry { pos, kind, data } = entry;
@@ -122,7 +262,7 @@ impl<M: Media> Storage<M> {
             let fill = |out: &mut Vec<u8>| codec::encode_entry(*pos, *kind, data, out);
             let address = self.wal.append(ENTRY, bytes, fill)?;
             self.records.push(address);
-            let last = Index(self.records.len() as u64);
+            let last = Index(self.base.0 + self.records.len() as u64);
             assert!(last == pos.index, "entry {pos} written at {last}");
         }
         Ok(self.wal.write()?)
@@ -150,7 +290,7 @@ impl<M: Media> Storage<M> {
     /// If there is no such entry.
     #[must_use]
     pub fn encoded_entry(&self, index: Index) -> &[u8] {
-        self.wal.read(self.records[index.before().0 as usize])
+        self.wal.read(self.records[self.place(index)])
     }
 
     /// The entry at `index`.
@@ -158,53 +298,179 @@ impl<M: Media> Storage<M> {
     /// # Errors
     /// When its bytes are no entry.
     pub fn entry(&self, index: Index) -> Result<Entry, DecodeError> {
-        decode_entry(self.encoded_entry(index))
+        codec::decode_entry(Bytes::copy_from_slice(self.encoded_entry(index)))
     }
-}
 
-fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
-    codec::decode_entry(Bytes::copy_from_slice(bytes))
-}
-
-/// An entry within the log replaces it and all that follow, as it did when it was written.
-fn replay(
-    log: &mut Log,
-    records: &mut Vec<Address>,
-    pos: LogPos,
-    bytes: usize,
-) -> Result<(), String> {
-    let last = log.last();
-    if pos.index == Index::ZERO || pos.index > last.index.next() {
-        return Err(format!("entry {pos} after {last}"));
+    /// Begins to write a snapshot, in place of one that was not finished. A full disk may be met.
+    ///
+    /// # Errors
+    /// Of the disk. Nothing else is harmed by it.
+    pub fn begin_snapshot(&mut self, origin: Origin) -> std::io::Result<M::Sink> {
+        self.wal.media().create(origin.temporary_name())
     }
-    if pos.index <= last.index {
-        log.truncate(pos.index);
-        records.truncate(pos.index.before().0 as usize);
-    }
-    if pos.term < log.last().term {
-        return Err(format!("entry {pos} after {}", log.last()));
-    }
-    log.push(pos.term, bytes as u64);
-    Ok(())
-}
 
-fn encode_hard_state(hard: HardState, out: &mut Vec<u8>) {
-    out.extend_from_slice(&hard.term.0.to_le_bytes());
-    out.push(u8::from(hard.vote.is_some()));
-    out.extend_from_slice(&hard.vote.map_or(0, |node| node.0).to_le_bytes());
-}
+    /// Opens what was written, to read it back.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn read_back(&mut self, origin: Origin) -> std::io::Result<(M::Source, String)> {
+        let name = origin.temporary_name();
+        let source = self.wal.media().open_source(name)?;
+        Ok((source, self.describe(name)))
+    }
 
-fn decode_hard_state(bytes: &[u8]) -> Option<HardState> {
-    let (term, rest) = bytes.split_first_chunk::<8>()?;
-    let (voted, vote) = rest.split_first()?;
-    let vote = NodeId(u64::from_le_bytes(vote.try_into().ok()?));
-    let vote = match voted {
-        0 => None,
-        1 => Some(vote),
-        _ => return None,
-    };
-    Some(HardState {
-        term: Term(u64::from_le_bytes(*term)),
-        vote,
-    })
+    /// Drops what was written, or a part of it.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn discard_snapshot(&mut self, origin: Origin) -> std::io::Result<()> {
+        self.wal.media().remove(origin.temporary_name())
+    }
+
+    /// Drops a snapshot that has its name already, but is not in the log.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn discard_published(&mut self, snapshot: Snapshot) -> std::io::Result<()> {
+        let is_kept = self.snapshots().any(|kept| kept.pos == snapshot.pos);
+        match is_kept {
+            true => Ok(()),
+            false => self.wal.media().remove(&snapshot_name(snapshot.pos)),
+        }
+    }
+
+    /// Names a snapshot, which is durable under its name, in the log: after the next
+    /// [`Storage::sync`] it is there to stay, and an older one may go. One that was fetched takes
+    /// the place of all entries.
+    ///
+    /// # Errors
+    /// When the WAL fails or the file is gone: the process must stop.
+    pub fn add_snapshot(
+        &mut self,
+        snapshot: Snapshot,
+        origin: Origin,
+        kept: usize,
+    ) -> Result<(), Error> {
+        self.keep(snapshot)?;
+        let installed = origin == Origin::Fetched;
+        // The log does not go on from where an older one ends.
+        let kept = if installed { 1 } else { kept.max(1) };
+        let surplus = self.snapshots.len().saturating_sub(kept);
+        let surplus = self.snapshots.drain(..surplus);
+        self.doomed
+            .extend(surplus.map(|old| snapshot_name(old.snapshot.pos)));
+        let mark = Mark {
+            snapshots: self.snapshots.iter().map(|kept| kept.snapshot).collect(),
+            installed,
+        };
+        let fill = |out: &mut Vec<u8>| mark.encode(out);
+        let address = self.wal.append_sticky(SNAPSHOTS, mark.len_bytes(), fill)?;
+        if installed {
+            self.base = snapshot.pos.index;
+            self.records.clear();
+            self.purge_upto = Some(address);
+        }
+        Ok(self.wal.write()?)
+    }
+
+    /// The log before the oldest snapshot, and files that no mark names, are of no use once the
+    /// newest mark is durable. Returns up to where entries are dropped; the files go with
+    /// [`Storage::tidy_up`].
+    pub fn compact(&mut self) -> Index {
+        let oldest = self.snapshots.first().map(|kept| kept.snapshot.pos.index);
+        let upto = oldest.unwrap_or(self.base).max(self.base);
+        let dropped = (upto.0 - self.base.0) as usize;
+        self.records.drain(..dropped);
+        self.base = upto;
+        if let Some(&first) = self.records.first() {
+            self.purge_upto = Some(first);
+        }
+        upto
+    }
+
+    /// Removes one file that is of no use any more; to be called when everything written is
+    /// durable. Returns whether there is another.
+    ///
+    /// # Errors
+    /// When the disk fails: the process must stop.
+    pub fn tidy_up(&mut self) -> Result<bool, Error> {
+        if let Some(name) = self.doomed.pop() {
+            let removed = self.wal.media().remove(&name);
+            removed.map_err(|source| self.failed("remove", &name, source))?;
+            return Ok(true);
+        }
+        if let Some(upto) = self.purge_upto.take() {
+            self.wal.purge(upto)?;
+        }
+        Ok(false)
+    }
+
+    /// The snapshots that are kept, oldest first.
+    pub fn snapshots(&self) -> impl Iterator<Item = Snapshot> + '_ {
+        self.snapshots.iter().map(|kept| kept.snapshot)
+    }
+
+    /// Bytes of a snapshot's file, as many as a chunk has or as there are; none of one that is not
+    /// kept here, and none behind its end.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn chunk(
+        &self,
+        snapshot: Snapshot,
+        offset: u64,
+        max_bytes: usize,
+    ) -> std::io::Result<Option<Bytes>> {
+        let mut kept = self.snapshots.iter();
+        let Some(kept) = kept.find(|kept| kept.snapshot == snapshot) else {
+            return Ok(None);
+        };
+        let left = snapshot.bytes.saturating_sub(offset);
+        let mut bytes = vec![0; left.min(max_bytes as u64) as usize];
+        kept.source.read_at(offset, &mut bytes)?;
+        Ok((!bytes.is_empty()).then(|| bytes.into()))
+    }
+
+    /// Begins to load the state from a snapshot that is kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load_job(&mut self, snapshot: Snapshot) -> Result<Job<M>, Error> {
+        Ok(Job::load(self.loading(snapshot)?))
+    }
+
+    /// Whether there is room for so many entries with so many bytes in all, and enough left for
+    /// what keeps a node in its cluster: votes, marks, a new leader's first entry.
+    pub fn has_room(&mut self, entries: usize, bytes: usize) -> bool {
+        self.wal.ensure_room(entries, bytes).is_ok()
+    }
+
+    /// After the disk was full: looks whether there is room again. Now and then is enough.
+    pub fn look_for_room(&mut self) {
+        self.wal.retry_prepare();
+    }
+
+    /// The cluster that the log belongs to.
+    #[must_use]
+    pub fn cluster_id(&self) -> [u8; 16] {
+        self.cluster_id
+    }
+
+    /// Where the entry at `index` stands among the records.
+    fn place(&self, index: Index) -> usize {
+        (index.0 - self.base.0 - 1) as usize
+    }
+
+    fn describe(&mut self, name: &str) -> String {
+        self.wal.media().describe(name)
+    }
+
+    fn failed(&mut self, doing: &'static str, name: &str, source: std::io::Error) -> Error {
+        let file = self.describe(name);
+        Error::Io {
+            doing,
+            file,
+            source,
+        }
+    }
 }

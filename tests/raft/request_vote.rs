@@ -137,7 +137,14 @@ fn voter(vote: Option<NodeId>) -> Raft {
         vote,
     };
     let config = Config::new([VOTER, CANDIDATE, ANOTHER]);
-    Raft::restore(Options::new(VOTER, config, 1), Saved { hard, log })
+    Raft::restore(
+        Options::new(VOTER, config, 1),
+        Saved {
+            hard,
+            log,
+            snapshot: None,
+        },
+    )
 }
 
 fn step(raft: &mut Raft, input: Input) -> Vec<Effect> {

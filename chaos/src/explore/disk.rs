@@ -52,7 +52,11 @@ impl Image {
             log.push(entry.pos.term, entry.data.len() as u64);
         }
         let hard = self.hard;
-        Saved { hard, log }
+        Saved {
+            hard,
+            log,
+            snapshot: None,
+        }
     }
 
     fn put(&mut self, record: &Record) -> Result<(), String> {

@@ -42,6 +42,7 @@ impl Encode for Letter {
                 key::number(append.commit.0, out);
                 key::entries(&append.entries, out);
             }
+            Message::SnapshotOffer { .. } => unreachable!("no snapshots here"),
             Message::AppendReply { outcome, .. } => {
                 out.push(1);
                 outcome_text(outcome, out);

@@ -71,7 +71,13 @@ impl Marks {
             Note::TransferBegun { .. } => "TransferBegun",
             Note::TransferGivenUp { .. } => "TransferGivenUp",
             Note::TransferRefused => "TransferRefused",
-            Note::Impossible { .. } => return,
+            Note::CompactedSkipped { .. }
+            | Note::Compacted { .. }
+            | Note::SnapshotOffered { .. }
+            | Note::SnapshotWanted { .. }
+            | Note::SnapshotNotNeeded { .. }
+            | Note::SnapshotInstalled { .. }
+            | Note::Impossible { .. } => return,
         });
     }
 

@@ -98,7 +98,10 @@ impl Node {
         let durable = image.hard.term;
         let now_in = (self.status.hard.term == term).then_some(self.status.role);
         match message {
-            Message::Append(_) | Message::Heartbeat { .. } | Message::VoteRequest { .. } => false,
+            Message::Append(_)
+            | Message::SnapshotOffer { .. }
+            | Message::Heartbeat { .. }
+            | Message::VoteRequest { .. } => false,
             Message::TimeoutNow { .. } => term < durable,
             // It names the term that would be.
             Message::VoteReply {

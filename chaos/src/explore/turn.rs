@@ -231,6 +231,9 @@ impl<'a> Turn<'a> {
                 let (from, message) = (self.id, Message::Append(append));
                 self.post(Letter { from, to, message }, None)?;
             }
+            Effect::FetchSnapshot { .. } | Effect::Install { .. } => {
+                unreachable!("no snapshots here")
+            }
             Effect::Apply { range } => self.applies(range, before, after)?,
             Effect::Serve { index, tokens } => {
                 self.marks.set("ReadServed");
@@ -314,7 +317,10 @@ fn said(letter: &Letter, acknowledges: Option<LogPos>, durable: &Image) -> Check
         Message::Heartbeat { .. } | Message::HeartbeatReply { .. } => return Ok(()),
         Message::VoteRequest { kind, .. } if *kind == VoteKind::PreVote => return Ok(()),
         Message::VoteReply { pre_vote: true, .. } => return Ok(()),
-        Message::Append(_) | Message::TimeoutNow { .. } | Message::VoteRequest { .. } => Some(from),
+        Message::Append(_)
+        | Message::SnapshotOffer { .. }
+        | Message::TimeoutNow { .. }
+        | Message::VoteRequest { .. } => Some(from),
         Message::AppendReply { .. } | Message::VoteReply { granted: false, .. } => None,
         Message::VoteReply { .. } => Some(to),
     };

@@ -18,7 +18,7 @@ pub(super) fn check(from: NodeId, to: NodeId, message: &Message, disk: &Shadow) 
         }
         | Message::VoteReply { pre_vote: true, .. } => true,
         // Candidates and leaders have voted for themselves.
-        Message::Append(_) | Message::TimeoutNow { .. } => {
+        Message::Append(_) | Message::SnapshotOffer { .. } | Message::TimeoutNow { .. } => {
             disk.once_held(term, |past| past.vote == Some(from))
         }
         // It claims the end of a log as well (§5.4.1).

@@ -380,7 +380,7 @@ impl Clients {
             } => (leader, 0),
             RefusalReason::NotLeader { leader: None } => (any, after),
             RefusalReason::Transferring { to } => (to, after),
-            RefusalReason::Busy => (self.clients[client].target, after),
+            RefusalReason::Busy | RefusalReason::DiskFull => (self.clients[client].target, after),
         };
         self.clients[client].target = target;
         self.attempt(sim, client, call, after);

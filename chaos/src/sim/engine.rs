@@ -1,6 +1,7 @@
 //! Virtual time, and what is due for whom.
 
 use raftkv::{
+    codec::Packet,
     raft::{Index, Input, Message, NodeId, RoleName, Status, Token},
     replica::{Operation, Replica, Reply},
 };
@@ -304,7 +305,7 @@ impl Sim {
         self.with(id, Phase::Step, |replica, out| {
             replica.step(Input::Tick, out)
         });
-        self.with(id, Phase::Mark, |replica, _| replica.mark_if_idle());
+        self.with(id, Phase::Mark, Replica::upkeep);
     }
 
     fn sync_ends(&mut self, id: NodeId) {
@@ -393,7 +394,7 @@ impl Sim {
         let Flight {
             from,
             to,
-            message,
+            packet,
             asked,
             frame,
             ..
@@ -402,21 +403,22 @@ impl Sim {
         // The frame's CRC stands for its bytes.
         let crc = u32::from_le_bytes(frame[4..8].try_into().expect("a frame has a header"));
         self.trace.number(now ^ u64::from(crc) << 20 ^ to.0);
-        self.trace.line(now, Some(to), || {
-            format!("<- n{from}@{} {message}", message.term())
+        self.trace.line(now, Some(to), || match &packet {
+            Packet::Message(message) => format!("<- n{from}@{} {message}", message.term()),
+            packet => format!("<- n{from} {packet}"),
         });
-        if let Message::HeartbeatReply { term, .. } = message {
+        if let Packet::Message(Message::HeartbeatReply { term, .. }) = packet {
             let status = self.live[index_of(to)].as_ref().expect("it is up");
             if status.role == RoleName::Leader && status.hard.term == term {
                 self.checks.confirmed(status, from, asked);
             }
         }
-        let asked = match message {
-            Message::Heartbeat { .. } => asked,
+        let asked = match packet {
+            Packet::Message(Message::Heartbeat { .. }) => asked,
             _ => Asked::default(),
         };
         self.with_asked(to, Phase::Step, asked, |replica, out| {
-            replica.step(Input::Receive { from, message }, out)
+            replica.receive(from, packet, out)
         });
     }
 }

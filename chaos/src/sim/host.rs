@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use raftkv::{
     raft::{NodeId, Options, Token},
-    replica::{Operation, Replica},
+    replica::{Operation, Replica, SnapshotPolicy},
     storage::Storage,
 };
 use raftkv_wal::MemoryMedia;
@@ -140,8 +140,8 @@ impl Host {
             owner,
         };
         let proven = shadow.last_is_proven(self.disk.durable_writes());
-        let (storage, saved) = match Storage::open(self.disk.clone(), wal) {
-            Ok(opened) => opened,
+        let found = match Storage::open(self.disk.clone(), wal) {
+            Ok(found) => found,
             Err(_) if self.disk.stopped().is_some() => return Started::Crashed,
             Err(_) if self.expects_failure.take().is_some() => {
                 hits.count(Fault::ReadError);
@@ -159,19 +159,23 @@ impl Host {
         };
         self.disk.forget_faults();
         self.expects_failure = None;
-        let entries = saved.log.last().index.0;
-        let entry = |index| storage.encoded_entry(index).to_vec();
-        let found = Shadow::image_of(saved.hard, entries, entry);
-        if opened(shadow, &found, self.damage, proven) == Opened::Damaged {
+        let entries = found.saved.log.last().index.0;
+        let entry = |index| found.storage.encoded_entry(index).to_vec();
+        let image = Shadow::image_of(found.saved.hard, entries, entry);
+        if opened(shadow, &image, self.damage, proven) == Opened::Damaged {
             hits.count(Fault::Damage);
             self.is_lost = true;
             return Started::Lost;
         }
         self.damage = None;
         let all_durable = self.disk.durable_writes() == self.disk.writes();
-        shadow.restart(found, all_durable, self.disk.writes());
-        let mut replica = Replica::new(options, storage, saved);
+        shadow.restart(image, all_durable, self.disk.writes());
+        let mut replica = Replica::new(options, found);
         replica.set_apply_max_entries(1);
+        replica.set_snapshot_policy(SnapshotPolicy {
+            log_bytes: u64::MAX,
+            kept: 2,
+        });
         self.replica = Some(Box::new(replica));
         Started::Up
     }

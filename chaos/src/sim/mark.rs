@@ -103,7 +103,13 @@ impl Mark {
             Note::TransferBegun { .. } => Mark::TransferBegun,
             Note::TransferGivenUp { .. } => Mark::TransferGivenUp,
             Note::TransferRefused => Mark::TransferRefused,
-            Note::Impossible { .. } => return None,
+            Note::CompactedSkipped { .. }
+            | Note::Compacted { .. }
+            | Note::SnapshotOffered { .. }
+            | Note::SnapshotWanted { .. }
+            | Note::SnapshotNotNeeded { .. }
+            | Note::SnapshotInstalled { .. }
+            | Note::Impossible { .. } => return None,
         })
     }
 }

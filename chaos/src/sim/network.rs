@@ -2,8 +2,8 @@
 //! the shipped codec; what is damaged on the way is given to the shipped decoder.
 
 use raftkv::{
-    codec::{DecodeError, FRAME_MAX_BYTES, FrameDecoder, decode_message},
-    raft::{Message, NodeId},
+    codec::{DecodeError, FRAME_MAX_BYTES, FrameDecoder, Packet, decode_packet},
+    raft::NodeId,
 };
 
 use super::{
@@ -37,7 +37,7 @@ pub(crate) struct Flight {
     pub(crate) to: NodeId,
     pub(crate) frame: Vec<u8>,
     /// What it decodes to, unless it was damaged.
-    pub(crate) message: Message,
+    pub(crate) packet: Packet,
     pub(crate) asked: Asked,
     pub(crate) is_damaged: bool,
     /// The connection that it travels on; a reset takes all frames of one.
@@ -216,7 +216,7 @@ impl Network {
         now: Micros,
         (from, to): (NodeId, NodeId),
         frame: Vec<u8>,
-        message: Message,
+        packet: Packet,
         asked: Asked,
     ) -> [Option<(Micros, u32)>; 2] {
         let noise = self.noise;
@@ -226,7 +226,7 @@ impl Network {
             from,
             to,
             frame,
-            message,
+            packet,
             asked,
             is_damaged: false,
             connection: link.connection,
@@ -333,11 +333,11 @@ impl Network {
 ///
 /// # Errors
 /// When it is no whole frame with a message.
-pub(crate) fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
+pub(crate) fn decode(frame: &[u8]) -> Result<Packet, DecodeError> {
     let mut decoder = FrameDecoder::new(FRAME_MAX_BYTES);
     decoder.receive(frame);
     match decoder.next_frame()? {
-        Some(body) => decode_message(body),
+        Some(body) => decode_packet(body),
         None => Err(DecodeError::Shape("the frame is not whole")),
     }
 }

@@ -2,7 +2,7 @@
 //! and everything that is checked.
 
 use raftkv::{
-    codec,
+    codec::{self, Packet},
     raft::{Message, NodeId, Note, RefusalReason, Status},
     replica::{Error, Outbox, Replica, Reply},
 };
@@ -225,21 +225,23 @@ impl Sim {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, frame: Vec<u8>, asked: Asked) {
-        let message = decode(&frame).unwrap_or_else(|error| {
+        let packet = decode(&frame).unwrap_or_else(|error| {
             panic!("assertion: n{from} sends what cannot be read: {error}");
         });
         self.bounds.sent(from);
-        self.checks
-            .said(from, to, &message, &self.shadows[index_of(from)]);
-        let asked = match message {
-            Message::Heartbeat { term, .. } => Asked {
+        if let Packet::Message(message) = &packet {
+            self.checks
+                .said(from, to, message, &self.shadows[index_of(from)]);
+        }
+        let asked = match packet {
+            Packet::Message(Message::Heartbeat { term, .. }) => Asked {
                 term,
                 step: self.step,
             },
             _ => asked,
         };
         let now = self.now();
-        let sent = self.network.send(now, (from, to), frame, message, asked);
+        let sent = self.network.send(now, (from, to), frame, packet, asked);
         for (at, slot) in sent.into_iter().flatten() {
             self.queue.schedule(at, Event::Arrive { slot });
         }

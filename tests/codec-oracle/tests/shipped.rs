@@ -193,7 +193,7 @@ proptest! {
     #[test]
     fn a_described_message_is_understood((message, proto) in any_message()) {
         let body = bytes_of(&proto).into();
-        prop_assert_eq!(codec::decode_message(body), Ok(message));
+        prop_assert_eq!(codec::decode_packet(body), Ok(Packet::Message(message)));
     }
 
     #[test]
@@ -204,7 +204,7 @@ proptest! {
     ) {
         proto.mut_unknown_fields().add_length_delimited(field, later);
         let body = bytes_of(&proto).into();
-        prop_assert_eq!(codec::decode_message(body), Ok(message));
+        prop_assert_eq!(codec::decode_packet(body), Ok(Packet::Message(message)));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The one interpreter of the FSM's effects: log, state machine and messages, with no socket, no
 //! clock and no thread. The node, the simulator and the benches all run this.
 
+mod snapshots;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
@@ -11,14 +13,17 @@ use bytes::Bytes;
 use raftkv_wal::Media;
 
 use crate::{
-    codec,
+    codec::{self, Packet},
     kv::{Command, Kv, Outcome},
     raft::{
-        Effect, Effects, EntryKind, HardState, Index, Input, LogPos, Message, NodeId, Note,
-        Options, Raft, RefusalReason, RoleChange, RoleName, Saved, Seq, Status, Term, Token,
+        self, Effect, Effects, EntryKind, HardState, Index, Input, LogPos, Message, NodeId, Note,
+        Options, Raft, RefusalReason, RoleChange, RoleName, Seq, Snapshot, Status, Term, Token,
     },
-    storage::{self, Storage},
+    storage::{self, JobError, Opened, Storage},
 };
+use snapshots::Snapshots;
+
+pub use snapshots::SnapshotPolicy;
 
 /// What a client asks of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +84,8 @@ pub struct Written {
     pub hard: Option<HardState>,
     /// The entries; they replace all that stood from the first one on.
     pub entries: Option<RangeInclusive<Index>>,
+    /// A snapshot that takes the place of the whole log.
+    pub installed: Option<Snapshot>,
 }
 
 /// What a replica wants of the world around it. The driver takes it all after each call.
@@ -94,6 +101,10 @@ pub struct Outbox {
     pub notes: Vec<Note>,
     /// The newest change of role, term or leader.
     pub role: Option<RoleChange>,
+    /// Something was not written because the disk is full.
+    pub disk_full: bool,
+    /// What else an operator should know.
+    pub warnings: Vec<String>,
 }
 
 /// Why a replica cannot go on. The process must stop: what it would say next might be wrong.
@@ -101,6 +112,8 @@ pub struct Outbox {
 pub enum Error {
     /// The log could not be written.
     Storage(storage::Error),
+    /// The state that was installed cannot be loaded.
+    Snapshot(JobError),
     /// A committed entry cannot be applied here. Skipping it would diverge in silence.
     Apply {
         /// The entry.
@@ -114,6 +127,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Storage(error) => error.fmt(f),
+            Error::Snapshot(error) => error.fmt(f),
             Error::Apply { pos, what } => {
                 write!(
                     f,
@@ -132,13 +146,18 @@ impl From<storage::Error> for Error {
     }
 }
 
-/// Calls without a write before the log marks its end: a mark is a sync, which must not stand in
+/// Ticks without a write before the log marks its end: a mark is a sync, which must not stand in
 /// the way of puts that come one by one.
-const MARK_AFTER_CALLS: u32 = 5;
+const MARK_AFTER_TICKS: u32 = 5;
+/// Ticks between two looks whether a full disk has room again.
+const LOOK_FOR_ROOM_TICKS: u32 = 100;
 
 /// Entries are applied so many at a time: after a restart the whole log is due at once, and a
 /// leader that falls silent over it is replaced.
 const APPLY_MAX_ENTRIES: u64 = 4096;
+
+/// And fewer while a snapshot is written: a change then copies what the snapshot still shares.
+const APPLY_MAX_ENTRIES_WHILE_WRITING: u64 = 512;
 
 /// One member: consensus, log and state machine.
 pub struct Replica<M: Media> {
@@ -150,7 +169,8 @@ pub struct Replica<M: Media> {
     durable: Seq,
     /// The newest write at the last call of [`Replica::mark_if_idle`].
     seen: Seq,
-    idle_calls: u32,
+    idle_ticks: u32,
+    ticks: u32,
     marked: Seq,
     /// Messages that wait for a write to be durable, in the order of those writes.
     held: VecDeque<(Seq, NodeId, Message)>,
@@ -164,29 +184,41 @@ pub struct Replica<M: Media> {
     reads: BTreeMap<Token, Bytes>,
     /// Confirmed reads that wait for an index to be applied, in order.
     confirmed: VecDeque<(Index, Vec<Token>)>,
+    snapshots: Snapshots<M>,
 }
 
 impl<M: Media> Replica<M> {
-    /// A replica of what `storage` was opened with. The state machine is empty until a leader
+    /// A replica of what a data directory held. The state is that of the snapshot until a leader
     /// says what is committed; then the log is replayed into it.
-    pub fn new(options: Options, storage: Storage<M>, saved: Saved) -> Replica<M> {
+    pub fn new(options: Options, opened: Opened<M>) -> Replica<M> {
+        let Opened {
+            storage,
+            saved,
+            state,
+            ..
+        } = opened;
+        let included = saved
+            .snapshot
+            .map_or(Index::ZERO, |snapshot| snapshot.pos.index);
         Replica {
             raft: Raft::restore(options, saved),
             storage,
-            kv: Kv::default(),
+            kv: state,
             effects: Effects::default(),
             written: Seq::NONE,
             durable: Seq::NONE,
             seen: Seq::NONE,
-            idle_calls: 0,
+            idle_ticks: 0,
+            ticks: 0,
             marked: Seq::NONE,
             held: VecDeque::new(),
-            applied: Index::ZERO,
-            apply_upto: Index::ZERO,
+            applied: included,
+            apply_upto: included,
             apply_max_entries: APPLY_MAX_ENTRIES,
             accepted: VecDeque::new(),
             reads: BTreeMap::new(),
             confirmed: VecDeque::new(),
+            snapshots: Snapshots::default(),
         }
     }
 
@@ -207,6 +239,27 @@ impl<M: Media> Replica<M> {
         }
         self.effects = effects;
         Ok(())
+    }
+
+    /// Takes what a member says.
+    ///
+    /// # Errors
+    /// As [`Replica::step`].
+    pub fn receive(&mut self, from: NodeId, packet: Packet, out: &mut Outbox) -> Result<(), Error> {
+        match packet {
+            Packet::Message(Message::Append(append)) if !self.has_room_for(&append.entries) => {
+                // As if it had been lost: the leader asks again, and counts on the others.
+                out.disk_full = true;
+                Ok(())
+            }
+            Packet::Message(message) => self.step(Input::Receive { from, message }, out),
+            Packet::Fetch { snapshot, offset } => self.send_chunk(from, snapshot, offset, out),
+            Packet::Chunk {
+                snapshot,
+                offset,
+                data,
+            } => self.take_chunk(snapshot, offset, data, out),
+        }
     }
 
     /// Takes operations of clients, all that came in one turn of a loop together, so that they
@@ -233,6 +286,14 @@ impl<M: Media> Replica<M> {
             };
             commands.push((token, codec::encode_command(&command)));
         }
+        let bytes = commands.iter().map(|(_, command)| command.len()).sum();
+        let has_room = commands.is_empty() || self.storage.has_room(commands.len(), bytes);
+        if !has_room {
+            out.disk_full = true;
+            let reply = Reply::Refused(RefusalReason::DiskFull);
+            let refused = commands.drain(..).map(|(token, _)| (token, reply.clone()));
+            out.replies.extend(refused);
+        }
         if !commands.is_empty() {
             self.step(Input::Propose { commands }, out)?;
         }
@@ -245,7 +306,7 @@ impl<M: Media> Replica<M> {
     /// Whether something was written that is not durable yet.
     #[must_use]
     pub fn needs_sync(&self) -> bool {
-        self.written > self.durable
+        self.written > self.durable || self.snapshots.is_mark_pending()
     }
 
     /// Makes all that was written durable, sends what waited for it and goes on from there.
@@ -261,29 +322,35 @@ impl<M: Media> Replica<M> {
             let (_, to, message) = self.held.pop_front().expect("just seen");
             out.frames.push((to, frame(&message)));
         }
+        self.marks_are_durable(out)?;
         self.step(Input::Persisted { upto: self.durable }, out)
     }
 
-    /// To be called once a tick. When nothing was written for some calls, the log proves its last
-    /// batch durable, so that later damage to it is not taken for a torn tail (docs/wal.md).
+    /// To be called once a tick, for what has time. When nothing was written for some ticks, the
+    /// log proves its last batch durable, so that later damage to it is not taken for a torn tail
+    /// (docs/wal.md). Files of no use go, one at a time. After a full disk there may be room.
     ///
     /// # Errors
     /// As [`Replica::step`].
-    pub fn mark_if_idle(&mut self) -> Result<(), Error> {
+    pub fn upkeep(&mut self, out: &mut Outbox) -> Result<(), Error> {
         let idle = self.seen == self.written && !self.needs_sync();
         self.seen = self.written;
-        self.idle_calls = if idle { self.idle_calls + 1 } else { 0 };
-        if self.idle_calls >= MARK_AFTER_CALLS && self.marked < self.written {
+        self.idle_ticks = if idle { self.idle_ticks + 1 } else { 0 };
+        if self.idle_ticks >= MARK_AFTER_TICKS && self.marked < self.written {
             self.storage.mark()?;
             self.marked = self.written;
         }
-        Ok(())
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(LOOK_FOR_ROOM_TICKS) {
+            self.storage.look_for_room();
+        }
+        self.tidy_snapshots(out)
     }
 
     /// Whether committed entries wait for [`Replica::apply_some`].
     #[must_use]
     pub fn has_more_to_apply(&self) -> bool {
-        self.applied < self.apply_upto
+        self.applied < self.apply_upto && !self.snapshots.is_loading()
     }
 
     /// Applies some of the committed entries and answers what waited for them. A step does this
@@ -292,10 +359,14 @@ impl<M: Media> Replica<M> {
     /// # Errors
     /// As [`Replica::step`].
     pub fn apply_some(&mut self, out: &mut Outbox) -> Result<(), Error> {
-        let last = self
-            .apply_upto
-            .0
-            .min(self.applied.0 + self.apply_max_entries);
+        if self.snapshots.is_loading() {
+            return Ok(());
+        }
+        let at_once = match self.snapshots.is_writing() {
+            true => self.apply_max_entries.min(APPLY_MAX_ENTRIES_WHILE_WRITING),
+            false => self.apply_max_entries,
+        };
+        let last = self.apply_upto.0.min(self.applied.0 + at_once);
         while self.applied.0 < last {
             let index = self.applied.next();
             let term = self.raft.log().term(index).expect("committed entries stay");
@@ -310,6 +381,7 @@ impl<M: Media> Replica<M> {
             }
         }
         self.serve(out);
+        self.take_snapshot_if_due(out);
         Ok(())
     }
 
@@ -354,8 +426,15 @@ impl<M: Media> Replica<M> {
                 let first = entries.first().map(|entry| entry.pos.index);
                 let last = entries.last().map(|entry| entry.pos.index);
                 let entries = first.zip(last).map(|(first, last)| first..=last);
-                out.writes.push(Written { seq, hard, entries });
+                out.writes.push(Written {
+                    seq,
+                    hard,
+                    entries,
+                    installed: None,
+                });
             }
+            Effect::FetchSnapshot { from, snapshot } => self.fetch(from, snapshot, out)?,
+            Effect::Install { seq, snapshot } => self.install(seq, snapshot, out)?,
             Effect::Send { to, message, after } if after <= self.durable => {
                 out.frames.push((to, frame(&message)));
             }
@@ -438,8 +517,16 @@ impl<M: Media> Replica<M> {
         }
     }
 
+    fn has_room_for(&mut self, entries: &[raft::Entry]) -> bool {
+        let bytes = entries.iter().map(|entry| entry.data.len()).sum();
+        entries.is_empty() || self.storage.has_room(entries.len(), bytes)
+    }
+
     /// Answers the confirmed reads whose index is applied (§8).
     fn serve(&mut self, out: &mut Outbox) {
+        if self.snapshots.is_loading() {
+            return;
+        }
         while let Some((index, _)) = self.confirmed.front()
             && (*index <= self.applied || planted!("read_served_before_applied"))
         {
