@@ -145,6 +145,25 @@ fn after_a_failed_sync_the_page_cache_is_not_trusted() {
     assert_eq!(open(disk).records().count(), 2);
 }
 
+#[test]
+fn a_failing_step_of_recovery_refuses_the_log_and_the_next_start_repairs() {
+    use Operation::{Sync, SyncDirectory, Write};
+    for operation in [Write, Sync, SyncDirectory] {
+        let disk = MemoryMedia::new();
+        let mut wal = open(disk.clone());
+        put(&mut wal, b"durable");
+        append(&mut wal, &[1; 9000]);
+        wal.write().expect("the write succeeds");
+        drop(wal);
+        disk.fail(operation, 0);
+        let error = refusal(&disk);
+        assert!(matches!(error, Error::Io { .. }), "{operation:?}: {error}");
+        assert_eq!(open(disk.clone()).records().count(), 2, "{operation:?}");
+        disk.crash(&mut random(5));
+        assert_eq!(open(disk).records().count(), 2, "{operation:?}");
+    }
+}
+
 fn assert_poisoned<M: Media>(wal: &mut Wal<M>) {
     let results = [
         try_append(wal, b"x").map(drop),

@@ -3,7 +3,7 @@
 
 mod support;
 
-use raftkv_wal::{Error, MemoryMedia, Options, Wal};
+use raftkv_wal::{Error, MemoryMedia, Operation, Options, Wal};
 use support::*;
 
 /// A log of a few small batches, the last of them proven by a mark when `marked`.
@@ -384,6 +384,62 @@ fn batches_of_another_segment_or_another_log_do_not_continue_this_one() {
             assert_eq!(open(disk.clone()).records().count(), 13);
         }
     }
+}
+
+#[test]
+fn a_batch_that_was_written_to_another_place_is_damage_where_it_lies_on_proven_ones() {
+    let (disk, all) = small_log(true);
+    let sound = disk.contents(FIRST).expect("the segment");
+    let mark_at = used_bytes(&sound).next_multiple_of(8) - 32;
+    for from in [160, mark_at - 64] {
+        for to in (0..=mark_at - 64).step_by(8).filter(|&to| to != from) {
+            let mut bytes = sound.clone();
+            bytes.copy_within(from..from + 64, to);
+            let error = refusal(&disk_of(bytes));
+            assert!(
+                damaged_at(&error) < to as u64 + 64,
+                "{from} to {to}: {error}"
+            );
+        }
+    }
+    // Behind the end it stands in nobody's place, and goes.
+    let mut bytes = sound.clone();
+    bytes.copy_within(160..mark_at, mark_at + 32);
+    assert_eq!(bodies(&open(disk_of(bytes))), all);
+}
+
+#[test]
+fn a_segment_read_in_the_place_of_another_file_of_the_same_name_is_refused() {
+    let (disk, _) = small_log(true);
+    let (other, _) = small_log(true);
+    let mut wal = open(other.clone());
+    (0..14).for_each(|n| put(&mut wal, &[n; 5000]));
+    drop(wal);
+    // The successor of a longer log: it knows how its own predecessor ended.
+    let second = other.contents(SECOND).expect("the segment");
+    disk.set_contents(SECOND, second);
+    damaged_at(&refusal(&disk));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_nothing_is_changed() {
+    let disk = MemoryMedia::new();
+    let mut wal = open(disk.clone());
+    (0..30).for_each(|n| put(&mut wal, &[n; 5000]));
+    append(&mut wal, b"torn");
+    wal.write().expect("the write succeeds");
+    drop(wal);
+    let names = disk.names();
+    let bytes: Vec<_> = names.iter().map(|name| disk.contents(name)).collect();
+    for (after, name) in [FIRST, SECOND, "0000000003.wal"].iter().enumerate() {
+        disk.fail(Operation::Open, after as u64);
+        let error = refusal(&disk);
+        assert!(matches!(error, Error::Io { doing: "open", .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        let now: Vec<_> = names.iter().map(|name| disk.contents(name)).collect();
+        assert!(now == bytes && disk.names() == names, "{name}");
+    }
+    assert_eq!(open(disk).records().count(), 31);
 }
 
 /// These tests find the bugs that they exist to find.
