@@ -88,6 +88,9 @@ pub trait SegmentFile: Send + 'static {
 
     /// The bytes of this range, as they are now.
     fn bytes(&self, range: Range<usize>) -> &[u8];
+
+    /// Lets go of the memory that reading took. The bytes can be read as before.
+    fn release(&self);
 }
 
 /// A file written once from start to end, on any thread: under a temporary name, then

@@ -1,4 +1,4 @@
-//! What the log takes on the disk: giving back old segments, and not meeting a full disk unprepared.
+//! What the log takes on the disk: giving back old segments, and meeting a full disk prepared.
 
 use crate::record::{ALIGN, RECORD_HEADER_BYTES, TRAILER_BYTES};
 use crate::segment::{SEGMENT_HEADER_BYTES, segment_name, sticky_bytes};
@@ -24,20 +24,41 @@ impl<M: Media> Wal<M> {
     /// # Errors
     /// [`Error::Io`] and [`Error::Poisoned`]: the process must stop.
     pub fn purge(&mut self, upto: Address) -> Result<usize, Error> {
-        self.check_usable()?;
-        let finished = &self.segments[..self.segments.len() - 1];
-        let dispensable = finished.partition_point(|segment| segment.seq() < upto.segment());
-        for _ in 0..dispensable {
-            let name = self.segments[0].name();
-            if let Err(source) = self.media.remove(&name) {
-                return Err(self.poison_by(&name, "remove", source));
-            }
-            if let Err(source) = self.media.sync_directory() {
-                return Err(self.poison_by(&name, "sync the removal of", source));
-            }
-            self.segments.remove(0);
+        let mut purged = 0;
+        while self.purge_oldest(upto)? {
+            purged += 1;
         }
-        Ok(dispensable)
+        Ok(purged)
+    }
+
+    /// As [`purge`](Wal::purge), for one segment: whether there was one to remove. For whoever must
+    /// not wait for many, because a removal with its sync takes a while.
+    ///
+    /// # Errors
+    /// As for [`purge`](Wal::purge).
+    pub fn purge_oldest(&mut self, upto: Address) -> Result<bool, Error> {
+        self.check_usable()?;
+        let oldest = &self.segments[0];
+        if self.segments.len() == 1 || oldest.seq() >= upto.segment() {
+            return Ok(false);
+        }
+        let name = oldest.name();
+        if let Err(source) = self.media.remove(&name) {
+            return Err(self.poison_by(&name, "remove", source));
+        }
+        if let Err(source) = self.media.sync_directory() {
+            return Err(self.poison_by(&name, "sync the removal of", source));
+        }
+        self.segments.remove(0);
+        Ok(true)
+    }
+
+    /// Lets go of the memory that reading finished segments took: after the records have been read
+    /// at the start, or after reading back far. It counts as ours for as long as the system has no
+    /// other use for it.
+    pub fn release(&self) {
+        let finished = &self.segments[..self.segments.len() - 1];
+        finished.iter().for_each(|segment| segment.file.release());
     }
 
     /// An address at or before the oldest record.
@@ -90,12 +111,16 @@ impl<M: Media> Wal<M> {
             });
         }
         let wanted = wanted.next_multiple_of(PAGE_BYTES);
-        if wanted > self.options.segment_bytes {
+        let is_larger = wanted > self.options.segment_bytes;
+        if is_larger {
             self.media.prepare(wanted);
         }
-        self.media
-            .prepared(wanted)
-            .map_err(|source| self.cannot_create(source))
+        let prepared = self.media.prepared(wanted);
+        if is_larger && prepared.is_err() {
+            // Whoever asks for less must not wait for the next retry.
+            self.media.prepare(self.options.segment_bytes);
+        }
+        prepared.map_err(|source| self.cannot_create(source))
     }
 
     /// Prepares the next segment again if that failed. Does not wait. To be called now and then

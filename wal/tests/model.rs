@@ -1,22 +1,48 @@
-//! Random use, kills, power cuts and failures, against a plain list of records.
+//! Random use, kills, power cuts, failures and a full disk, against a plain list of records.
 
 mod support;
 
 use proptest::prelude::*;
-use raftkv_wal::{Error, MemoryMedia, Operation, Wal};
+use raftkv_wal::{Address, Error, MemoryMedia, Operation, Wal};
+use std::collections::BTreeMap;
 use support::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { body_len: usize },
-    AppendSticky { kind: u8, body_len: usize },
+    Append {
+        body_len: usize,
+    },
+    AppendSticky {
+        kind: u8,
+        body_len: usize,
+    },
     Write,
     Sync,
     Mark,
+    /// Up to one of the records that are there.
+    Purge {
+        upto: usize,
+    },
+    /// As many records as there is room for, written one by one while nothing can be allocated.
+    AppendAsked {
+        records: usize,
+        body_len: usize,
+    },
+    Full {
+        full: bool,
+    },
+    Retry,
     Kill,
-    PowerCut { seed: u64 },
-    Fail { operation: Operation, after: u64 },
-    StopAfter { operations: u64 },
+    PowerCut {
+        seed: u64,
+    },
+    Fail {
+        operation: Operation,
+        after: u64,
+    },
+    StopAfter {
+        operations: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -26,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Operation::Create),
         Just(Operation::Publish),
         Just(Operation::SyncDirectory),
+        Just(Operation::Remove),
     ];
     prop_oneof![
         6 => (0..200usize).prop_map(|body_len| Step::Append { body_len }),
@@ -35,6 +62,11 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Write),
         4 => Just(Step::Sync),
         1 => Just(Step::Mark),
+        2 => any::<usize>().prop_map(|upto| Step::Purge { upto }),
+        2 => (1..20usize, 0..9_000usize)
+            .prop_map(|(records, body_len)| Step::AppendAsked { records, body_len }),
+        1 => any::<bool>().prop_map(|full| Step::Full { full }),
+        2 => Just(Step::Retry),
         1 => Just(Step::Kill),
         2 => any::<u64>().prop_map(|seed| Step::PowerCut { seed }),
         1 => (operation, 0..4u64)
@@ -47,7 +79,13 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     disk: MemoryMedia,
     wal: Wal<MemoryMedia>,
-    appended: Vec<(u8, Vec<u8>)>,
+    appended: Vec<(Address, u8, Vec<u8>)>,
+    /// How many of them a purge has removed for good, and how many it may have removed.
+    gone: usize,
+    purged: usize,
+    /// A segment may fail to be made although it was prepared.
+    create_fails: bool,
+    full: bool,
     /// How many of them must survive a kill, and how many a power cut.
     written: usize,
     durable: usize,
@@ -62,6 +100,10 @@ impl Model {
             disk,
             wal,
             appended: Vec::new(),
+            gone: 0,
+            purged: 0,
+            create_fails: false,
+            full: false,
             written: 0,
             durable: 0,
             serial: 0,
@@ -84,6 +126,17 @@ impl Model {
                 self.written = self.appended.len();
                 self.durable = self.written;
             }),
+            Step::Purge { upto } => self.purge(upto),
+            Step::AppendAsked { records, body_len } => self.append_asked(records, body_len),
+            Step::Full { full } => {
+                self.full = full;
+                self.disk.set_full(full);
+                Ok(())
+            }
+            Step::Retry => {
+                self.wal.retry_prepare();
+                Ok(())
+            }
             Step::Kill => {
                 self.kill();
                 Ok(())
@@ -93,6 +146,7 @@ impl Model {
                 Ok(())
             }
             Step::Fail { operation, after } => {
+                self.create_fails |= operation == Operation::Create;
                 self.disk.fail(operation, after);
                 Ok(())
             }
@@ -119,12 +173,70 @@ impl Model {
         self.serial = self.serial.wrapping_add(1);
         let body = vec![self.serial; body_len];
         let fill = |to: &mut Vec<u8>| to.extend_from_slice(&body);
-        match kind {
+        let address = match kind {
             RECORD => self.wal.append(kind, body_len, fill)?,
             _ => self.wal.append_sticky(kind, body_len, fill)?,
         };
-        self.appended.push((kind, body));
+        self.appended.push((address, kind, body));
         Ok(())
+    }
+
+    fn purge(&mut self, upto: usize) -> Result<(), Error> {
+        let Some((address, ..)) = self.appended.get(upto % self.appended.len().max(1)) else {
+            return Ok(());
+        };
+        let segment = |address: &Address| self.appended.iter().position(|(a, ..)| a == address);
+        let purged = segment(address).expect("it is in the list");
+        self.purged = self.purged.max(purged);
+        self.wal.purge(*address)?;
+        self.gone = self.first();
+        assert!(self.gone <= self.purged, "a purge took what was to stay");
+        assert!(self.left() >= self.written.max(self.gone));
+        Ok(())
+    }
+
+    fn append_asked(&mut self, records: usize, body_len: usize) -> Result<(), Error> {
+        self.wal.ensure_room(records, records * body_len)?;
+        self.disk.set_full(true);
+        let mut done = Ok(());
+        for _ in 0..records {
+            done = done
+                .and_then(|()| self.append(RECORD, body_len))
+                .and_then(|()| self.wal.write())
+                .inspect(|()| self.written = self.appended.len());
+        }
+        self.disk.set_full(self.full);
+        if let Err(Error::Create { .. }) = done {
+            let excused = self.create_fails || self.disk.stopped().is_some();
+            assert!(excused, "there was room for each of them");
+        }
+        done
+    }
+
+    /// The first record of the list that lies in a segment that is there.
+    fn first(&self) -> usize {
+        let oldest = self.wal.first_address();
+        self.appended
+            .partition_point(|(address, ..)| *address < oldest)
+    }
+
+    /// How many records of the list there are, gone ones included. The log holds copies of the
+    /// newest sticky records that are gone, and a beginning of the rest.
+    fn left(&self) -> usize {
+        let (gone, rest) = self.appended.split_at(self.first());
+        let sticky: BTreeMap<u8, &[u8]> = gone
+            .iter()
+            .filter(|(_, kind, _)| *kind != RECORD)
+            .map(|(_, kind, body)| (*kind, &body[..]))
+            .collect();
+        let copies = sticky.len();
+        let rest = rest.iter().map(|(_, kind, body)| (*kind, &body[..]));
+        let whole: Vec<(u8, &[u8])> = sticky.into_iter().chain(rest).collect();
+        let records = self.wal.records();
+        let found: Vec<(u8, &[u8])> = records.map(|record| (record.kind, record.body)).collect();
+        assert!(whole.starts_with(&found), "what survives is a prefix");
+        assert!(found.len() >= copies, "a sticky record is lost");
+        gone.len() + found.len() - copies
     }
 
     /// The process dies, the machine lives on; unless it stops too, which only a power cut ends.
@@ -138,28 +250,26 @@ impl Model {
 
     fn power_cut(&mut self, seed: u64) {
         self.disk.crash(&mut random(seed));
+        self.create_fails = false;
         let wal = open(self.disk.clone());
         self.reopened(wal, self.durable);
     }
 
     fn reopened(&mut self, wal: Wal<MemoryMedia>, at_least: usize) {
-        let found: Vec<(u8, Vec<u8>)> = wal
-            .records()
-            .map(|record| (record.kind, record.body.to_vec()))
-            .collect();
-        assert!(
-            found.len() >= at_least,
-            "{at_least} must survive, {} did",
-            found.len()
-        );
-        assert!(
-            self.appended.starts_with(&found),
-            "what survives is a prefix"
-        );
-        self.appended = found;
-        self.written = self.appended.len();
-        self.durable = self.written;
         self.wal = wal;
+        let first = self.first();
+        assert!(
+            (self.gone..=self.purged).contains(&first),
+            "{first} are gone, not {} to {}",
+            self.gone,
+            self.purged
+        );
+        let left = self.left();
+        assert!(left >= at_least, "{at_least} must survive, {left} did");
+        self.appended.truncate(left);
+        (self.gone, self.purged) = (first, first);
+        self.written = left;
+        self.durable = left;
     }
 }
 
@@ -176,7 +286,7 @@ fn what_survives(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn what_survives_is_a_prefix_with_everything_that_was_durable(

@@ -1,5 +1,5 @@
 use super::{FileSink, FileSource, Media, PREPARED_NAME, SegmentFile};
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
@@ -285,6 +285,7 @@ impl SegmentFile for MappedFile {
 
     fn seal(&mut self) {
         self.file = None;
+        self.release();
     }
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {
@@ -300,5 +301,14 @@ impl SegmentFile for MappedFile {
         // only by `write_at`, which takes `&mut self` and so excludes this borrow; other processes
         // are kept out by the lock on the data directory.
         unsafe { std::slice::from_raw_parts(map.as_ptr().add(range.start), range.len()) }
+    }
+    fn release(&self) {
+        if let Some(map) = &self.map {
+            // SAFETY: the map is shared and backed by a file, so its pages are read again from
+            // there, with the same bytes: a slice of it stays what it was.
+            let released = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+            // It is advice: without it the memory goes when the system needs it.
+            drop(released);
+        }
     }
 }

@@ -342,4 +342,5 @@ impl SegmentFile for MemoryFile {
     fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.cached[range]
     }
+    fn release(&self) {}
 }
