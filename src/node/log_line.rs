@@ -13,6 +13,9 @@ pub(super) fn level(note: &Note) -> Level {
         | Note::Elected
         | Note::SteppedDown { .. }
         | Note::Truncated { .. }
+        | Note::SnapshotTaken { .. }
+        | Note::SnapshotOffered { .. }
+        | Note::SnapshotInstalled { .. }
         | Note::TransferBegun { .. }
         | Note::TransferGivenUp { .. } => Level::INFO,
         _ => Level::TRACE,

@@ -102,6 +102,11 @@ pub enum Note {
         /// The last entry that was compacted here.
         base: LogPos,
     },
+    /// A snapshot of the state here is durable.
+    SnapshotTaken {
+        /// What it includes.
+        pos: LogPos,
+    },
     /// The log was dropped up to here: a snapshot has it (§7).
     Compacted {
         /// The last entry that was dropped.
@@ -240,6 +245,7 @@ impl fmt::Display for Note {
             Note::ReadsAwaitOwnTerm => write!(f, "ReadsAwaitOwnTerm"),
             Note::ReadsConfirmed { round } => write!(f, "ReadsConfirmed round={round}"),
             Note::CompactedSkipped { base } => write!(f, "CompactedSkipped base={base}"),
+            Note::SnapshotTaken { pos } => write!(f, "SnapshotTaken {pos}"),
             Note::Compacted { upto } => write!(f, "Compacted upto={upto}"),
             Note::SnapshotOffered { peer, pos } => write!(f, "SnapshotOffered n{peer} {pos}"),
             Note::SnapshotWanted { pos } => write!(f, "SnapshotWanted {pos}"),

@@ -44,6 +44,7 @@ impl Core {
             return;
         }
         self.snapshot = Some(snapshot);
+        out.note(Note::SnapshotTaken { pos });
         if compact > self.log.base().index {
             self.log.compact(compact);
             out.note(Note::Compacted { upto: compact });

@@ -240,6 +240,7 @@ impl<M: Media> Storage<M> {
             }
         }
         while self.tidy_up()? {}
+        self.wal.release();
         Ok(())
     }
 
@@ -399,10 +400,14 @@ impl<M: Media> Storage<M> {
             removed.map_err(|source| self.failed("remove", &name, source))?;
             return Ok(true);
         }
-        if let Some(upto) = self.purge_upto.take() {
-            self.wal.purge(upto)?;
+        let Some(upto) = self.purge_upto else {
+            return Ok(false);
+        };
+        let more = self.wal.purge_oldest(upto)?;
+        if !more {
+            self.purge_upto = None;
         }
-        Ok(false)
+        Ok(more)
     }
 
     /// The snapshots that are kept, oldest first.

@@ -7,4 +7,5 @@ mod flags;
 mod identity;
 mod misuse;
 mod shipped;
+mod snapshots;
 mod support;

@@ -73,6 +73,7 @@ impl Marks {
             Note::TransferRefused => "TransferRefused",
             Note::CompactedSkipped { .. }
             | Note::Compacted { .. }
+            | Note::SnapshotTaken { .. }
             | Note::SnapshotOffered { .. }
             | Note::SnapshotWanted { .. }
             | Note::SnapshotNotNeeded { .. }

@@ -105,6 +105,7 @@ impl Mark {
             Note::TransferRefused => Mark::TransferRefused,
             Note::CompactedSkipped { .. }
             | Note::Compacted { .. }
+            | Note::SnapshotTaken { .. }
             | Note::SnapshotOffered { .. }
             | Note::SnapshotWanted { .. }
             | Note::SnapshotNotNeeded { .. }
