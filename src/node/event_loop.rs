@@ -172,9 +172,14 @@ impl EventLoop {
         self.network
             .wait(timeout, || clock.now_ms())
             .map_err(|e| self.fatal(e))?;
+        let began = Instant::now();
+        let mut synced = Duration::ZERO;
         let now_ms = self.clock.now_ms();
         self.hear(now_ms)?;
         self.take_requests().map_err(Fatal::Replica)?;
+        if self.shared.wants_snapshot.swap(false, Ordering::Relaxed) {
+            self.replica.request_snapshot();
+        }
         while let Some(job) = self.jobs.take_done() {
             self.replica
                 .job_done(job, &mut self.out)
@@ -188,7 +193,12 @@ impl EventLoop {
         }
         self.flush(now_ms);
         while self.replica.needs_sync() {
-            self.replica.sync(&mut self.out).map_err(Fatal::Replica)?;
+            let sync_began = Instant::now();
+            self.replica.sync_log().map_err(Fatal::Replica)?;
+            let took = sync_began.elapsed();
+            self.shared.timings.lock().sync(took);
+            synced += took;
+            self.replica.go_on(&mut self.out).map_err(Fatal::Replica)?;
             self.flush(now_ms);
         }
         if let Some(job) = self.replica.take_job() {
@@ -196,6 +206,7 @@ impl EventLoop {
         }
         self.report(now_ms);
         self.answer();
+        self.shared.timings.lock().turn(began.elapsed() - synced);
         Ok(())
     }
 
@@ -293,7 +304,8 @@ impl EventLoop {
             leader: status.leader,
             leader_hint: hint.unwrap_or_default(),
             commit: status.commit,
-            applied: status.applied,
+            applied: self.replica.applied(),
+            snapshot: status.snapshot,
         };
         *self.shared.status.lock() = status;
     }

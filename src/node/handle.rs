@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use bytes::Bytes;
 
+use super::timings::Timings;
 use crate::{
     kv::{KEY_MAX_BYTES, VALUE_MAX_BYTES},
     raft::{Index, NodeId, RoleName, Term, Token},
@@ -93,6 +94,8 @@ pub struct NodeStatus {
     pub commit: Index,
     /// The last entry applied.
     pub applied: Index,
+    /// What the newest snapshot includes; 0 without one.
+    pub snapshot: Index,
 }
 
 /// Where one asker's answers go.
@@ -104,6 +107,9 @@ pub(super) struct Asker {
 /// What handles and the event loop share.
 pub(super) struct Shared {
     pub(super) status: Mutex<NodeStatus>,
+    pub(super) timings: Mutex<Timings>,
+    /// A snapshot was asked for.
+    pub(super) wants_snapshot: AtomicBool,
     pub(super) askers: Mutex<BTreeMap<u64, Asker>>,
     /// Never used twice: an answer must not reach the next asker.
     pub(super) next_asker: AtomicU64,
@@ -180,6 +186,18 @@ impl Handle {
     pub fn wake(&self) {
         // It fails only when the event loop is gone, and then nobody is left to wake.
         let _ = self.shared.waker.wake();
+    }
+
+    /// Asks for a snapshot of what is applied, as soon as one can be taken.
+    pub fn request_snapshot(&self) {
+        self.shared.wants_snapshot.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Where the event loop's time went since this was last asked.
+    #[must_use]
+    pub fn take_timings(&self) -> Timings {
+        std::mem::take(&mut self.shared.timings.lock())
     }
 
     /// What the node is and knows.

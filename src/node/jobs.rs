@@ -8,6 +8,9 @@ use raftkv_wal::FileMedia;
 use super::handle::Shared;
 use crate::storage::Job;
 
+/// A tenth of what the event loop gets of a core that both want.
+const NICENESS: i32 = 10;
+
 /// Runs one job at a time.
 pub(super) struct Jobs {
     todo: Sender<Job<FileMedia>>,
@@ -25,6 +28,9 @@ impl Jobs {
         thread::Builder::new()
             .name("snapshot".to_owned())
             .spawn(move || {
+                // Clients wait for the event loop, and nobody for this. It fails where the system
+                // knows no such thing.
+                let _ = rustix::process::nice(NICENESS);
                 for mut job in jobs {
                     while job.step() {}
                     if results.send(job).is_err() {

@@ -14,6 +14,7 @@ mod peer_list;
 mod resolver;
 mod sealed;
 mod socket;
+mod timings;
 
 use std::{
     collections::BTreeMap,
@@ -47,6 +48,7 @@ pub use error::{Fatal, StartError};
 pub use handle::{Answer, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
 pub use identity::{DataDir, Identity, Incarnation};
 pub use peer_list::{MEMBERS_MAX, check_address, parse_peers, split_address};
+pub use timings::Timings;
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -114,6 +116,8 @@ impl Node {
         let waker = Waker::new(poll.registry(), WAKER).map_err(system)?;
         let shared = Arc::new(Shared {
             status: Mutex::new(initial_status(&config)),
+            timings: Mutex::default(),
+            wants_snapshot: AtomicBool::new(false),
             askers: Mutex::default(),
             next_asker: AtomicU64::new(0),
             waker,
@@ -274,5 +278,6 @@ fn initial_status(config: &Config) -> NodeStatus {
         leader_hint: String::new(),
         commit: Index::ZERO,
         applied: Index::ZERO,
+        snapshot: Index::ZERO,
     }
 }

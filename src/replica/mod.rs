@@ -166,6 +166,8 @@ pub struct Replica<M: Media> {
     kv: Kv,
     effects: Effects,
     written: Seq,
+    /// The newest write of the last sync; what has been made of that is `durable`.
+    synced: Seq,
     durable: Seq,
     /// The newest write at the last call of [`Replica::mark_if_idle`].
     seen: Seq,
@@ -206,6 +208,7 @@ impl<M: Media> Replica<M> {
             kv: state,
             effects: Effects::default(),
             written: Seq::NONE,
+            synced: Seq::NONE,
             durable: Seq::NONE,
             seen: Seq::NONE,
             idle_ticks: 0,
@@ -314,8 +317,26 @@ impl<M: Media> Replica<M> {
     /// # Errors
     /// As [`Replica::step`]. After a failed sync nothing may be vouched for.
     pub fn sync(&mut self, out: &mut Outbox) -> Result<(), Error> {
+        self.sync_log()?;
+        self.go_on(out)
+    }
+
+    /// The first half of [`Replica::sync`]: waits for the disk, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Replica::sync`].
+    pub fn sync_log(&mut self) -> Result<(), Error> {
         self.storage.sync()?;
-        self.durable = self.written;
+        self.synced = self.written;
+        Ok(())
+    }
+
+    /// The second half of [`Replica::sync`]: sends what waited for the disk, and goes on.
+    ///
+    /// # Errors
+    /// As [`Replica::step`].
+    pub fn go_on(&mut self, out: &mut Outbox) -> Result<(), Error> {
+        self.durable = self.synced;
         while let Some((after, _, _)) = self.held.front()
             && *after <= self.durable
         {

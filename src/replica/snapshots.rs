@@ -252,7 +252,7 @@ impl<M: Media> Replica<M> {
         let Some(snapshot) = self.snapshots.marked.take() else {
             return Ok(());
         };
-        let compact = self.storage.compact();
+        let compact = self.storage.compact(self.snapshots.policy.kept);
         self.snapshots.untidy = true;
         self.step(Input::SnapshotTaken { snapshot, compact }, out)
     }

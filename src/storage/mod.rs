@@ -126,12 +126,15 @@ impl<M: Media> Storage<M> {
             purge_upto: None,
         };
         let (loaded, state) = storage.load_newest(&replay, &mut warnings)?;
-        let kept = storage.snapshots.iter().map(|kept| kept.snapshot.pos);
-        let base = kept.chain([LogPos::ZERO]).next().expect("one at least");
+        // A log that was never purged has everything, whatever snapshots there are.
+        let base = match storage.snapshots.first() {
+            Some(oldest) if !replay.goes_on_from(LogPos::ZERO) => oldest.snapshot.pos,
+            _ => LogPos::ZERO,
+        };
         let (log, records) = replay.log(base, loaded)?;
         storage.base = base.index;
         storage.records = records;
-        storage.remove_debris()?;
+        storage.remove_debris(&replay.mark)?;
         let saved = Saved {
             hard: replay.hard,
             log,
@@ -176,8 +179,8 @@ impl<M: Media> Storage<M> {
             }
         }
         match first_error {
-            None => Ok((None, Kv::default())),
-            Some(error) => Err(error.into()),
+            Some(error) if !replay.goes_on_from(LogPos::ZERO) => Err(error.into()),
+            _ => Ok((None, Kv::default())),
         }
     }
 
@@ -224,15 +227,13 @@ impl<M: Media> Storage<M> {
         Ok(())
     }
 
-    /// Removes what an earlier process left that no mark names.
-    fn remove_debris(&mut self) -> Result<(), Error> {
+    /// Removes what an earlier process left that the mark does not name. A damaged snapshot stays
+    /// to be looked at, until a newer mark.
+    fn remove_debris(&mut self, mark: &Mark) -> Result<(), Error> {
         let names = self.wal.media().list();
         let names = names.map_err(|source| self.failed("list", "", source))?;
-        let kept: Vec<String> = self
-            .snapshots
-            .iter()
-            .map(|kept| snapshot_name(kept.snapshot.pos))
-            .collect();
+        let kept = mark.snapshots.iter().map(|kept| snapshot_name(kept.pos));
+        let kept: Vec<String> = kept.collect();
         for name in names {
             let ours = name.ends_with(".snapshot") || [TAKEN_NAME, FETCHED_NAME].contains(&&*name);
             if ours && !kept.contains(&name) {
@@ -374,12 +375,15 @@ impl<M: Media> Storage<M> {
         Ok(self.wal.write()?)
     }
 
-    /// The log before the oldest snapshot, and files that no mark names, are of no use once the
-    /// newest mark is durable. Returns up to where entries are dropped; the files go with
-    /// [`Storage::tidy_up`].
-    pub fn compact(&mut self) -> Index {
-        let oldest = self.snapshots.first().map(|kept| kept.snapshot.pos.index);
-        let upto = oldest.unwrap_or(self.base).max(self.base);
+    /// Once the newest mark is durable, and names so many snapshots, the log before the oldest of
+    /// them is of no use; nor are files that no mark names. Returns up to where entries are
+    /// dropped; the files go with [`Storage::tidy_up`].
+    pub fn compact(&mut self, kept: usize) -> Index {
+        let upto = match self.snapshots.first() {
+            Some(oldest) if self.snapshots.len() >= kept => oldest.snapshot.pos.index,
+            _ => self.base,
+        };
+        let upto = upto.max(self.base);
         let dropped = (upto.0 - self.base.0) as usize;
         self.records.drain(..dropped);
         self.base = upto;
@@ -479,3 +483,6 @@ impl<M: Media> Storage<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

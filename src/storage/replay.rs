@@ -112,9 +112,17 @@ impl Replay {
         Ok(())
     }
 
+    /// What comes before the first entry; without any, what the newest snapshot includes.
+    fn start_index(&self) -> Index {
+        let included = self
+            .mark
+            .newest()
+            .map_or(Index::ZERO, |newest| newest.pos.index);
+        self.start.map_or(included, Start::index)
+    }
+
     fn last_index(&self) -> Index {
-        let start = self.start.map_or(Index::ZERO, Start::index);
-        Index(start.0 + self.entries.len() as u64)
+        Index(self.start_index().0 + self.entries.len() as u64)
     }
 
     /// The log behind `base`, the last entry of the oldest snapshot that it goes on from, and
@@ -125,7 +133,7 @@ impl Replay {
         loaded: Option<Snapshot>,
     ) -> Result<(Log, Vec<Address>), Error> {
         let gap = |what| Error::Gap { what };
-        let start = self.start.map_or(base.index, Start::index);
+        let start = self.start_index();
         if start > base.index {
             let what = format!("the log begins after {start}, what is before ends at {base}");
             return Err(gap(what));
@@ -154,7 +162,7 @@ impl Replay {
 
     /// Whether the log goes through what a snapshot ends with.
     fn check_contains(&self, pos: LogPos) -> Result<(), String> {
-        let start = self.start.map_or(pos.index, Start::index);
+        let start = self.start_index();
         let term: Option<Term> = match pos.index.0.checked_sub(start.0 + 1) {
             // Before the first entry, or just there.
             None => match self.start {
@@ -179,7 +187,6 @@ impl Replay {
 
     /// Whether the log goes on from the end of this snapshot.
     pub(super) fn goes_on_from(&self, pos: LogPos) -> bool {
-        let start = self.start.map_or(pos.index, Start::index);
-        start <= pos.index && self.check_contains(pos).is_ok()
+        self.start_index() <= pos.index && self.check_contains(pos).is_ok()
     }
 }
