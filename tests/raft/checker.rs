@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use raftkv::raft::{
-    AppendOutcome, Entry, HardState, Index, LogPos, Message, NodeId, RoleName, Status, Term, Token,
-    VoteKind,
+    AppendOutcome, Entry, HardState, Index, LogPos, Message, NodeId, RoleName, Snapshot, Status,
+    Term, Token, VoteKind,
 };
 
 use crate::disk::{Disk, Image};
@@ -66,6 +66,10 @@ impl Checker {
             Message::VoteRequest { kind, .. } if *kind == VoteKind::PreVote => return,
             Message::VoteReply { pre_vote: true, .. } => return,
             Message::Append(_) | Message::TimeoutNow { .. } => Some(from),
+            Message::SnapshotOffer { snapshot, .. } => {
+                self.offered(from, *snapshot, disk);
+                Some(from)
+            }
             Message::AppendReply { .. } | Message::VoteReply { granted: false, .. } => None,
             Message::VoteReply { .. } => Some(to),
             Message::VoteRequest { last, .. } => {
@@ -92,6 +96,32 @@ impl Checker {
                 "not durable: n{from} acknowledges {index}, disk {ends}"
             );
         }
+    }
+
+    /// §7: a snapshot includes what is committed, and its owner keeps it until there is a newer.
+    fn offered(&self, from: NodeId, snapshot: Snapshot, disk: &Image) {
+        let pos = snapshot.pos;
+        self.history(from, pos);
+        let newest = disk.snapshot.map(|newest| newest.pos);
+        assert!(
+            newest >= Some(pos) && disk.base <= pos,
+            "not durable: n{from} offers {pos}, its disk has {newest:?} and a log after {}",
+            disk.base
+        );
+    }
+
+    /// What the snapshot of `node` as of `pos` was made of.
+    pub fn history(&self, node: NodeId, pos: LogPos) -> Vec<Entry> {
+        let upto = index_of_entry(pos.index) + 1;
+        let committed = self.committed.get(upto - 1).map(|(pos, _)| *pos);
+        assert!(
+            committed == Some(pos),
+            "State Machine Safety: n{node} has a snapshot of {pos}, committed is {committed:?}"
+        );
+        let entries = self.committed[..upto].iter();
+        entries
+            .map(|(pos, _)| self.entries[pos].1.clone())
+            .collect()
     }
 
     /// A node took a step. `logs` are all nodes' logs as they see them, `disks` what is durable.

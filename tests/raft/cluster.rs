@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use raftkv::raft::{
     Append, Config, Effect, Effects, Entry, HardState, Index, Input, LogPos, Message, NodeId, Note,
-    Options, Raft, RoleName, Seq, Status, Term, Token, invariants,
+    Options, Raft, RoleName, Seq, Snapshot, Status, Term, Token, invariants,
 };
 
 use crate::{
     checker::{self, Checker},
-    disk::Disk,
+    disk::{Disk, Image},
 };
 
 /// A message between its nodes.
@@ -50,7 +50,9 @@ pub struct Node {
     pub stalled: bool,
     /// Commands that were accepted under the current leadership and wait to be applied.
     accepted: BTreeSet<Index>,
-    applied: Index,
+    pub applied: Index,
+    /// The snapshot that it asked for last, and of whom.
+    pub wanted: Option<(NodeId, Snapshot)>,
 }
 
 /// What `cluster` alone makes.
@@ -117,6 +119,7 @@ impl Cluster {
                 stalled: false,
                 accepted: BTreeSet::new(),
                 applied: Index::ZERO,
+                wanted: None,
             }
         };
         Cluster {
@@ -186,16 +189,20 @@ impl Cluster {
         let effects: Vec<Effect> = effects.drain().collect();
         for effect in &effects {
             self.note(id, effect);
-            if let Effect::Write { seq, hard, entries } = effect {
-                checker::only_appended(&before, &after, entries.first().map(|e| e.pos.index));
-                self.write(id, *seq, *hard, entries);
+            match effect {
+                Effect::Write { seq, hard, entries } => {
+                    checker::only_appended(&before, &after, entries.first().map(|e| e.pos.index));
+                    self.write(id, *seq, *hard, entries);
+                }
+                Effect::Install { seq, snapshot } => self.install(id, *seq, *snapshot),
+                _ => {}
             }
         }
-        assert_eq!(
-            self.node(id).disk.view.last(),
-            after.last,
-            "n{id}: log and disk part"
-        );
+        let log = &self.node(id).disk.view;
+        assert_eq!(log.last(), after.last, "n{id}: log and disk part");
+        if after.base != log.base || after.snapshot > included(log) {
+            self.compact(id, &after);
+        }
         let disks: Vec<&Disk> = self.nodes.iter().map(|node| &node.disk).collect();
         let live: Vec<Status> = self
             .nodes
@@ -222,11 +229,57 @@ impl Cluster {
         }
     }
 
+    /// Replaces state and log, with what the snapshot was made of behind it for the checkers.
+    fn install(&mut self, id: NodeId, seq: Seq, snapshot: Snapshot) {
+        let history = self.checker.history(id, snapshot.pos);
+        let node = &mut self.nodes[at(id)];
+        node.disk.install(seq, snapshot, history);
+        node.applied = snapshot.pos.index;
+    }
+
+    /// Does what the node's own snapshot allowed.
+    fn compact(&mut self, id: NodeId, after: &Status) {
+        let disk = &mut self.nodes[at(id)].disk;
+        let pos = |index| disk.view.get(index).expect("it was applied").pos;
+        let snapshot = snapshot_of(pos(after.snapshot));
+        disk.compact(snapshot, after.base);
+    }
+
+    /// The node takes a snapshot as of `index`, or of all that it applied, and keeps the `keep`
+    /// entries before that.
+    ///
+    /// # Errors
+    /// If there is nothing that it could include.
+    pub fn snapshot(&mut self, id: NodeId, index: Option<Index>, keep: u64) -> Result<(), String> {
+        let node = self.node(id);
+        let index = index.unwrap_or(node.applied);
+        let entry = node.disk.view.get(index);
+        let pos = entry
+            .map(|entry| entry.pos)
+            .filter(|_| index <= node.applied);
+        let pos = pos.ok_or(format!("n{id} has not applied {index}"))?;
+        let (snapshot, compact) = (snapshot_of(pos), Index(index.0.saturating_sub(keep)));
+        self.step(id, Input::SnapshotTaken { snapshot, compact });
+        Ok(())
+    }
+
+    /// What the node asked for arrives, whole and durable.
+    ///
+    /// # Errors
+    /// If it asked for nothing.
+    pub fn fetch(&mut self, id: NodeId) -> Result<(), String> {
+        let wanted = self.nodes[at(id)].wanted.take();
+        let (_, snapshot) = wanted.ok_or(format!("n{id} wants no snapshot"))?;
+        self.step(id, Input::SnapshotFetched { snapshot });
+        Ok(())
+    }
+
     /// Does what one effect asks for; a write was done before the others.
     fn run(&mut self, id: NodeId, effect: Effect) {
         let node = &mut self.nodes[at(id)];
         match effect {
-            Effect::Write { .. } => {}
+            Effect::Write { .. } | Effect::Install { .. } => {}
+            Effect::FetchSnapshot { from, snapshot } => node.wanted = Some((from, snapshot)),
             Effect::Send { to, message, after } => {
                 let letter = self.letter(id, to, message);
                 let node = &mut self.nodes[at(id)];
@@ -381,8 +434,9 @@ impl Cluster {
         node.raft = None;
         node.held.clear();
         node.accepted.clear();
-        node.applied = Index::ZERO;
+        node.wanted = None;
         node.disk.crash(kept);
+        node.applied = included(&node.disk.durable);
         let hard = node.disk.durable.hard;
         self.checker.voted(id, hard);
     }
@@ -440,8 +494,13 @@ fn resolve(effect: Effect, disk: &Disk) -> Effect {
     else {
         return effect;
     };
+    let base = disk.view.base;
+    assert!(
+        prev.index >= base.index,
+        "{prev} is read, compacted is {base}"
+    );
     let range = prev.index.0 + 1..=last.0;
-    let entries = range.map(|i| disk.view.get(Index(i)).expect("within the log").clone());
+    let entries = range.map(|i| disk.view.read(Index(i)).clone());
     let append = Append {
         term,
         prev,
@@ -453,6 +512,16 @@ fn resolve(effect: Effect, disk: &Disk) -> Effect {
         message: Message::Append(append),
         after: Seq::NONE,
     }
+}
+
+/// The snapshot of one position is the same on every node.
+fn snapshot_of(pos: LogPos) -> Snapshot {
+    let (bytes, hash) = (pos.index.0, pos.term.0.into());
+    Snapshot { pos, bytes, hash }
+}
+
+fn included(image: &Image) -> Index {
+    image.snapshot.map_or(Index::ZERO, |s| s.pos.index)
 }
 
 fn at(id: NodeId) -> usize {

@@ -4,7 +4,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use bytes::Bytes;
-use raftkv::raft::{Input, Message, NodeId, Seq};
+use raftkv::raft::{Index, Input, Message, NodeId, Seq};
 
 use crate::cluster::{Cluster, Envelope, Setup};
 
@@ -60,7 +60,16 @@ pub enum Command {
         tail: Tail,
     },
     Restart(NodeId),
-    /// Delivers and persists until nothing is left to do, after a heartbeat if asked to.
+    /// A snapshot of what is applied, or only of what was at `index`; `keep` entries before that
+    /// stay in the log.
+    Snapshot {
+        node: NodeId,
+        index: Option<Index>,
+        keep: u64,
+    },
+    /// The snapshot that this node asked for arrives.
+    Fetch(NodeId),
+    /// Delivers, fetches and persists until nothing is left to do, after a heartbeat if asked to.
     Settle {
         heartbeat: bool,
     },
@@ -192,6 +201,8 @@ impl Cluster {
             | Command::Stall(_)
             | Command::Crash { .. }
             | Command::Restart(_) => self.machines(command)?,
+            Command::Snapshot { node, index, keep } => self.snapshot(*node, *index, *keep)?,
+            Command::Fetch(node) => self.fetch(*node)?,
             Command::Settle { heartbeat } => self.settle(*heartbeat)?,
             Command::Status(_) | Command::Log(_) | Command::Disk(_) | Command::Inflight => {
                 self.look(command);
@@ -287,7 +298,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Delivers and persists until nothing is left to do.
+    /// Delivers, fetches and persists until nothing is left to do.
     fn settle(&mut self, heartbeat: bool) -> Result<(), String> {
         if heartbeat {
             for id in self.leaders() {
@@ -305,6 +316,10 @@ impl Cluster {
             let mut busy = !letters.is_empty();
             letters.into_iter().for_each(|letter| self.receive(letter));
             for id in self.ids() {
+                if self.can_fetch(id) {
+                    busy = true;
+                    self.fetch(id)?;
+                }
                 let node = self.node(id);
                 if !node.stalled && node.disk.pending().next().is_some() {
                     busy = true;
@@ -316,6 +331,15 @@ impl Cluster {
             }
         }
         Err(format!("not at rest after {SETTLE_MAX_ROUNDS} rounds"))
+    }
+
+    /// Whether the node wants a snapshot of one that it reaches.
+    fn can_fetch(&self, id: NodeId) -> bool {
+        let wanted = self.node(id).wanted;
+        wanted.is_some_and(|(from, _)| {
+            let linked = !self.cut.contains(&(id, from)) && !self.cut.contains(&(from, id));
+            linked && self.status(from).is_some()
+        })
     }
 
     /// Time passes at `node` until it campaigns; only that last moment is shown.
@@ -361,8 +385,11 @@ impl Cluster {
     fn look(&mut self, command: &Command) {
         let some = |node: Option<NodeId>| node.map_or_else(|| self.ids().collect(), |id| vec![id]);
         let entries = |id: NodeId, image: &crate::disk::Image| {
-            let list = image.entries.iter().map(|entry| format!(" [{entry}]"));
-            format!("n{id}{}", list.collect::<String>())
+            let list = image.entries().iter().map(|entry| format!(" [{entry}]"));
+            let snapshot = image.snapshot.map_or(String::new(), |snapshot| {
+                format!(" snapshot={} base={}", snapshot.pos, image.base)
+            });
+            format!("n{id}{snapshot}{}", list.collect::<String>())
         };
         let lines: Vec<String> = match command {
             Command::Status(node) => some(*node)
@@ -457,6 +484,11 @@ impl Display for Command {
                 Tail::Records(count) => write!(f, "crash {node} tail={count}"),
             },
             Command::Restart(node) => write!(f, "restart {node}"),
+            Command::Snapshot { node, index, keep } => {
+                write!(f, "snapshot {node} keep={keep}")?;
+                index.map_or(Ok(()), |index| write!(f, " at={index}"))
+            }
+            Command::Fetch(node) => write!(f, "fetch {node}"),
             Command::Settle { heartbeat: false } => write!(f, "settle"),
             Command::Settle { heartbeat: true } => write!(f, "settle heartbeat"),
             Command::Status(node) => write!(f, "status{}", optional(node)),

@@ -3,13 +3,19 @@
 
 use std::collections::VecDeque;
 
-use raftkv::raft::{Entry, HardState, Index, Log, LogPos, Saved, Seq};
+use raftkv::raft::{Entry, HardState, Index, Log, LogPos, Saved, Seq, Snapshot};
 
 /// What a reader of the disk finds.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     pub hard: HardState,
-    pub entries: Vec<Entry>,
+    /// The whole log. Up to `base` it only says what the snapshot was made of: checkers compare
+    /// that, no node reads it.
+    pub history: Vec<Entry>,
+    /// The entry before the first that the log still has.
+    pub base: LogPos,
+    /// The newest snapshot.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// What a write is made of. A crash can part one record from the next, never tear one.
@@ -17,6 +23,8 @@ pub struct Image {
 enum Record {
     Hard(HardState),
     Entry(Entry),
+    /// In the place of the whole log, with what the snapshot was made of.
+    Install(Snapshot, Vec<Entry>),
 }
 
 #[derive(Debug, Default)]
@@ -32,11 +40,12 @@ pub struct Disk {
 
 impl Image {
     pub fn last(&self) -> LogPos {
-        self.entries.last().map_or(LogPos::ZERO, |entry| entry.pos)
+        self.history.last().map_or(LogPos::ZERO, |entry| entry.pos)
     }
 
+    /// What stands, or stood before it was compacted, at `index`.
     pub fn get(&self, index: Index) -> Option<&Entry> {
-        self.entries
+        self.history
             .get(usize::try_from(index.0).ok()?.checked_sub(1)?)
     }
 
@@ -44,26 +53,58 @@ impl Image {
         self.get(pos.index).is_some_and(|entry| entry.pos == pos)
     }
 
+    /// What the log still has.
+    pub fn entries(&self) -> &[Entry] {
+        &self.history[place(self.base.index)..]
+    }
+
+    /// The entry at `index`, for a node to send.
+    ///
+    /// # Panics
+    /// If the log does not have it, or no longer.
+    pub fn read(&self, index: Index) -> &Entry {
+        let base = self.base;
+        assert!(index > base.index, "{index} is read, compacted is {base}");
+        self.get(index).expect("within the log")
+    }
+
     /// What a node that starts on this image is given.
     pub fn saved(&self) -> Saved {
-        let mut log = Log::default();
-        for entry in &self.entries {
+        let mut log = Log::after(self.base);
+        for entry in self.entries() {
             log.push(entry.pos.term, entry.data.len() as u64);
         }
         Saved {
             hard: self.hard,
             log,
+            snapshot: self.snapshot,
         }
+    }
+
+    fn compact(&mut self, snapshot: Snapshot, base: LogPos) {
+        for pos in [snapshot.pos, base] {
+            let there = pos == LogPos::ZERO || self.holds(pos);
+            assert!(there, "a snapshot of {pos}, the log ends {}", self.last());
+        }
+        self.snapshot = Some(snapshot);
+        self.base = base;
     }
 
     fn put(&mut self, record: &Record) {
         match record {
             Record::Hard(hard) => self.hard = *hard,
             Record::Entry(entry) => {
-                let before = usize::try_from(entry.pos.index.0 - 1).expect("a small index");
-                assert!(before <= self.entries.len(), "a hole before {}", entry.pos);
-                self.entries.truncate(before);
-                self.entries.push(entry.clone());
+                let (before, base) = (place(entry.pos.index.before()), self.base);
+                let behind = entry.pos.index > base.index;
+                assert!(behind, "{} is written, compacted is {base}", entry.pos);
+                assert!(before <= self.history.len(), "a hole before {}", entry.pos);
+                self.history.truncate(before);
+                self.history.push(entry.clone());
+            }
+            Record::Install(snapshot, history) => {
+                self.history.clone_from(history);
+                self.base = snapshot.pos;
+                self.snapshot = Some(*snapshot);
             }
         }
     }
@@ -71,14 +112,28 @@ impl Image {
 
 impl Disk {
     pub fn write(&mut self, seq: Seq, hard: Option<HardState>, entries: &[Entry]) {
+        let hard = hard.map(Record::Hard);
+        let entries = entries.iter().cloned().map(Record::Entry);
+        self.put(seq, hard.into_iter().chain(entries).collect());
+    }
+
+    /// The write that makes a fetched snapshot count; `history` is what it was made of.
+    pub fn install(&mut self, seq: Seq, snapshot: Snapshot, history: Vec<Entry>) {
+        self.put(seq, vec![Record::Install(snapshot, history)]);
+    }
+
+    /// The node's own snapshot, durable at once.
+    pub fn compact(&mut self, snapshot: Snapshot, base: LogPos) {
+        self.durable.compact(snapshot, base);
+        self.view.compact(snapshot, base);
+    }
+
+    fn put(&mut self, seq: Seq, records: Vec<Record>) {
         let newest = self
             .pending
             .back()
             .map_or(self.durable_seq, |(seq, _)| *seq);
         assert_eq!(seq, newest.next(), "writes are numbered one by one");
-        let hard = hard.map(Record::Hard);
-        let entries = entries.iter().cloned().map(Record::Entry);
-        let records: Vec<Record> = hard.into_iter().chain(entries).collect();
         for record in &records {
             self.view.put(record);
         }
@@ -118,4 +173,8 @@ impl Disk {
         self.view = self.durable.clone();
         self.durable_seq = Seq::NONE;
     }
+}
+
+fn place(index: Index) -> usize {
+    usize::try_from(index.0).expect("a small index")
 }

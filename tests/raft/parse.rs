@@ -96,6 +96,12 @@ impl Words {
                 tail: self.tail()?,
             },
             "restart" => Command::Restart(self.node()?),
+            "snapshot" => Command::Snapshot {
+                node: self.node()?,
+                index: self.key("at")?.map(Index),
+                keep: self.key("keep")?.unwrap_or(0),
+            },
+            "fetch" => Command::Fetch(self.node()?),
             "settle" => Command::Settle {
                 heartbeat: self.flag("heartbeat"),
             },

@@ -1,6 +1,7 @@
 //! Random schedules: time, lost, late, repeated and reordered messages, cut links, crashes that
-//! keep any part of what was not durable. Everything that [`crate::checker`] knows is asserted
-//! after every step, and what fails shrinks to a script.
+//! keep any part of what was not durable, snapshots that are taken, and fetched late or never.
+//! Everything that [`crate::checker`] knows is asserted after every step, and what fails shrinks
+//! to a script.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use proptest::{
     strategy::ValueTree,
     test_runner::{TestCaseError, TestRunner},
 };
-use raftkv::raft::{NodeId, Seq};
+use raftkv::raft::{Index, NodeId, Seq};
 
 use crate::{
     cluster::{Cluster, Setup},
@@ -39,6 +40,8 @@ pub enum Event {
     Cut(u64, u64),
     Heal,
     Settle,
+    Snapshot { node: u64, at: u64, keep: u64 },
+    Fetch(u64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -63,6 +66,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (node(), node()).prop_map(|(from, to)| Event::Cut(from, to)),
         2 => Just(Event::Heal),
         8 => Just(Event::Settle),
+        5 => (node(), node(), 0..3u64)
+            .prop_map(|(node, at, keep)| Event::Snapshot { node, at, keep }),
+        4 => node().prop_map(Event::Fetch),
     ]
 }
 
@@ -79,6 +85,8 @@ impl Event {
             Event::Partition(_) => 6,
             Event::Cut(..) => 7,
             Event::Settle => 8,
+            Event::Snapshot { .. } => 9,
+            Event::Fetch(_) => 10,
             _ => return None,
         })
     }
@@ -146,6 +154,25 @@ impl Event {
             },
             Event::Heal => Command::Heal,
             Event::Settle => Command::Settle { heartbeat: false },
+            Event::Snapshot { node: n, at, keep } => {
+                let node = up(n)?;
+                let applied = cluster.node(node).applied.0;
+                // Mostly of all that is applied; one that took long is of less.
+                let index = match at % 4 {
+                    0 => (at / 4).checked_rem(applied)? + 1,
+                    _ => Some(applied).filter(|&applied| applied > 0)?,
+                };
+                Command::Snapshot {
+                    node,
+                    index: Some(Index(index)),
+                    keep,
+                }
+            }
+            Event::Fetch(n) => {
+                let node = up(n)?;
+                cluster.node(node).wanted?;
+                Command::Fetch(node)
+            }
             _ => return self.about_messages(cluster),
         })
     }
@@ -323,7 +350,7 @@ pub fn setup(nodes: impl Strategy<Value = u64>) -> impl Strategy<Value = (Setup,
 
 /// Events of which some kinds never happen: what always happens hides what then cannot.
 pub fn schedule() -> impl Strategy<Value = Vec<Event>> {
-    (0..1u32 << 9, vec(event(), 1..EVENTS_MAX)).prop_map(|(without, mut events)| {
+    (0..1u32 << 11, vec(event(), 1..EVENTS_MAX)).prop_map(|(without, mut events)| {
         events.retain(|event| event.kind().is_none_or(|kind| without >> kind & 1 == 0));
         events
     })
