@@ -8,8 +8,11 @@ use super::{
     log::Log,
     message::{AppendOutcome, Message},
     note::Note,
-    types::{Index, NodeId, Snapshot},
+    types::{Index, LogPos, NodeId, Snapshot},
 };
+
+/// A snapshot of more than this is a forgery: the log would have no numbers left to go on with.
+const INDEX_MAX: Index = Index(u64::MAX / 2);
 
 impl Raft {
     /// Figure 13, receiver implementation, 5 to 8, as one step: the state is replaced as a whole.
@@ -54,7 +57,9 @@ impl Core {
     /// A leader's log does not reach back to what we lack, it says; this snapshot has it.
     pub(super) fn snapshot_offer(&mut self, from: NodeId, snapshot: Snapshot, out: &mut Effects) {
         let pos = snapshot.pos;
-        if pos.index == Index::ZERO || pos.term > self.hard.term {
+        let forks = pos.index > self.commit && pos.term < self.committed().term;
+        let absurd = pos.index == Index::ZERO || pos.index > INDEX_MAX;
+        if forks || absurd || pos.term > self.hard.term {
             let what = "a snapshot of what cannot be committed";
             return out.note(Note::Impossible { from, what });
         }
@@ -73,7 +78,14 @@ impl Core {
         if self.log.matches(pos) {
             self.commit_to(pos.index, out);
         }
-        pos.index > self.commit
+        let committed = self.committed();
+        pos.index > committed.index && pos.term >= committed.term
+    }
+
+    /// The last entry that is known to be committed.
+    fn committed(&self) -> LogPos {
+        let term = self.log.term(self.commit).expect("within the log");
+        LogPos::new(term, self.commit)
     }
 
     /// All that the snapshot includes is here, and durable before this is said.

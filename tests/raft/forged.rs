@@ -7,7 +7,8 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
 use raftkv::raft::{
     Append, AppendOutcome, Config, Effect, Effects, Entry, EntryKind, Index, Input, LogPos,
-    Message, NodeId, Note, Options, Raft, Round, Saved, Seq, Term, Token, VoteKind, invariants,
+    Message, NodeId, Note, Options, Raft, Round, Saved, Seq, Snapshot, Term, Token, VoteKind,
+    invariants,
 };
 
 use crate::properties::config;
@@ -78,6 +79,14 @@ fn outcome() -> impl Strategy<Value = AppendOutcome> {
     ]
 }
 
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    pos().prop_map(|pos| Snapshot {
+        pos,
+        bytes: 1,
+        hash: 1,
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         3 => append(),
@@ -95,6 +104,8 @@ fn message() -> impl Strategy<Value = Message> {
         3 => (term(), any::<bool>(), any::<bool>())
             .prop_map(|(term, granted, pre_vote)| Message::VoteReply { term, granted, pre_vote }),
         1 => term().prop_map(|term| Message::TimeoutNow { term }),
+        3 => (term(), snapshot())
+            .prop_map(|(term, snapshot)| Message::SnapshotOffer { term, snapshot }),
     ]
 }
 
@@ -110,6 +121,11 @@ fn input() -> impl Strategy<Value = Input> {
         1 => tokens().prop_map(|tokens| Input::Read { tokens }),
         1 => proptest::option::of(node()).prop_map(|to| Input::Transfer { to }),
         2 => Just(Input::Persisted { upto: Seq(u64::MAX) }),
+        2 => snapshot().prop_map(|snapshot| Input::SnapshotFetched { snapshot }),
+        2 => (snapshot(), 0..3u64).prop_map(|(snapshot, keep)| Input::SnapshotTaken {
+            compact: Index(snapshot.pos.index.0.saturating_sub(keep)),
+            snapshot,
+        }),
     ]
 }
 
@@ -132,6 +148,7 @@ fn feed(options: Options, leads: bool, inputs: Vec<Input>) {
     let mut raft = Raft::restore(options, Saved::default());
     let mut effects = Effects::default();
     let mut written = Seq::NONE;
+    let mut wanted = None;
     let vote = |pre_vote| Input::Receive {
         from: NodeId(1),
         message: Message::VoteReply {
@@ -148,21 +165,58 @@ fn feed(options: Options, leads: bool, inputs: Vec<Input>) {
     ]);
     let election = election.filter(|_| leads);
     for input in election.chain(inputs) {
-        // Only what was asked for can have become durable.
-        let input = match input {
-            Input::Persisted { .. } => Input::Persisted { upto: written },
-            input => input,
+        let Some(input) = honest(input, &raft, written, &mut wanted) else {
+            continue;
         };
         let before = raft.status();
         raft.step(input, &mut effects);
         for effect in effects.drain() {
-            if let Effect::Write { seq, .. } = effect {
-                written = seq;
+            match effect {
+                Effect::Write { seq, .. } | Effect::Install { seq, .. } => written = seq,
+                Effect::FetchSnapshot { snapshot, .. } => wanted = Some(snapshot),
+                _ => {}
             }
         }
         invariants::check(&raft);
         invariants::check_step(&before, &raft.status());
     }
+}
+
+/// What the driver could say in the place of this: only peers lie. It reports as durable what was
+/// written, as fetched what was asked for, as taken a snapshot of what was applied.
+fn honest(input: Input, raft: &Raft, written: Seq, wanted: &mut Option<Snapshot>) -> Option<Input> {
+    Some(match input {
+        Input::Persisted { .. } => Input::Persisted { upto: written },
+        Input::SnapshotFetched { .. } => Input::SnapshotFetched {
+            snapshot: wanted.take()?,
+        },
+        Input::SnapshotTaken { snapshot, compact } => {
+            let index = snapshot.pos.index.min(raft.status().applied);
+            let term = raft.log().term(index).filter(|_| index > Index::ZERO)?;
+            let pos = LogPos::new(term, index);
+            Input::SnapshotTaken {
+                snapshot: Snapshot { pos, ..snapshot },
+                compact: compact.min(index),
+            }
+        }
+        input => input,
+    })
+}
+
+/// What a node with nothing does when another says this.
+fn told(message: Message) -> Vec<Effect> {
+    let options = Options::new(NodeId(0), Config::new((0..3).map(NodeId)), 1);
+    let mut raft = Raft::restore(options, Saved::default());
+    let mut effects = Effects::default();
+    let from = NodeId(1);
+    raft.step(Input::Receive { from, message }, &mut effects);
+    assert_eq!(raft.status().last, LogPos::ZERO);
+    effects.drain().collect()
+}
+
+fn is_impossible(effect: &Effect) -> bool {
+    let from = NodeId(1);
+    matches!(effect, Effect::Note(Note::Impossible { from: who, .. }) if *who == from)
 }
 
 #[test]
@@ -178,20 +232,20 @@ fn an_entry_at_index_0_is_refused() {
         commit: Index(2),
         entries: vec![entry(0), entry(1)],
     });
-    let options = Options::new(NodeId(0), Config::new((0..3).map(NodeId)), 1);
-    let mut raft = Raft::restore(options, Saved::default());
-    let mut effects = Effects::default();
-    let from = NodeId(1);
-    raft.step(Input::Receive { from, message }, &mut effects);
-    let impossible = |effect: Effect| {
-        matches!(
-            effect,
-            Effect::Note(Note::Impossible {
-                from: NodeId(1),
-                ..
-            })
-        )
+    assert!(told(message).iter().any(is_impossible));
+}
+
+#[test]
+fn an_offer_of_the_last_index_there_is_is_refused() {
+    let pos = LogPos::new(Term(1), Index(u64::MAX));
+    let (bytes, hash) = (1, 1);
+    let snapshot = Snapshot { pos, bytes, hash };
+    let message = Message::SnapshotOffer {
+        term: Term(1),
+        snapshot,
     };
-    assert!(effects.drain().any(impossible));
-    assert_eq!(raft.status().last, LogPos::ZERO);
+    let told = told(message);
+    assert!(told.iter().any(is_impossible), "{told:?}");
+    let fetches = |effect: &Effect| matches!(effect, Effect::FetchSnapshot { .. });
+    assert!(!told.iter().any(fetches), "{told:?}");
 }
