@@ -80,7 +80,10 @@ pub(super) fn append(core: &mut Core, from: NodeId, mut append: Append, out: &mu
     }
     let term = core.hard.term;
     let last_new = Index(append.prev.index.0 + append.entries.len() as u64);
-    if append.prev.index < core.log.base().index && !skip_compacted(core, &mut append, out) {
+    if append.prev.index < core.log.base().index
+        && !planted!("compacted_prev_taken_for_a_conflict")
+        && !skip_compacted(core, &mut append, out)
+    {
         return acknowledge(core, from, append.commit, last_new, out);
     }
     let prev = append.prev;

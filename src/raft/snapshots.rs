@@ -78,6 +78,9 @@ impl Core {
         if self.log.matches(pos) {
             self.commit_to(pos.index, out);
         }
+        if planted!("older_snapshot_installed") {
+            return true;
+        }
         let committed = self.committed();
         pos.index > committed.index && pos.term >= committed.term
     }
@@ -100,7 +103,7 @@ impl Core {
     fn install(&mut self, snapshot: Snapshot, out: &mut Effects) {
         let index = snapshot.pos.index;
         assert!(
-            index > self.commit,
+            index > self.commit || planted!("older_snapshot_installed"),
             "installing {index}, committed is {}",
             self.commit
         );
