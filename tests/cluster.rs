@@ -6,6 +6,9 @@ use raftkv::{
 };
 use raftkv_chaos::{Cluster, Settings, delete, get, put};
 
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
+
 /// Enough seeds that timeouts and delays fall differently, few enough to take no time.
 const SEEDS: std::ops::Range<u64> = 0..20;
 

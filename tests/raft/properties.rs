@@ -152,40 +152,21 @@ impl Event {
             }
             Event::Restart(n) if up(n).is_some() => return None,
             Event::Restart(n) => Command::Restart(node(n)),
-            Event::Partition(mask) => {
-                let side = |side: u64| cluster.ids().filter(move |id| mask >> id.0 & 1 == side);
-                let groups: Vec<Vec<NodeId>> = vec![side(0).collect(), side(1).collect()];
-                Command::Partition(
-                    groups
-                        .into_iter()
-                        .filter(|group| !group.is_empty())
-                        .collect(),
-                )
-            }
+            Event::Partition(mask) => Command::Partition(sides(cluster, mask)),
             Event::Cut(from, to) => Command::Cut {
                 from: node(from),
                 to: node(to),
             },
             Event::Heal => Command::Heal,
             Event::Settle => Command::Settle { heartbeat: false },
-            Event::Snapshot { node: n, at, keep } => {
-                let node = served(n)?;
-                let applied = cluster.node(node).applied.0;
-                // Mostly of all that is applied; one that took long is of less.
-                let index = match at % 4 {
-                    0 => (at / 4).checked_rem(applied)? + 1,
-                    _ => Some(applied).filter(|&applied| applied > 0)?,
-                };
-                Command::Snapshot {
-                    node,
-                    index: Some(Index(index)),
-                    keep,
-                }
-            }
+            Event::Snapshot { node: n, at, keep } => Command::Snapshot {
+                index: Some(included(cluster.node(served(n)?).applied, at)?),
+                node: served(n)?,
+                keep,
+            },
             Event::Fetch(n) => {
-                let node = up(n)?;
-                cluster.node(node).wanted?;
-                Command::Fetch(node)
+                cluster.node(up(n)?).wanted?;
+                Command::Fetch(node(n))
             }
             _ => return self.about_messages(cluster),
         })
@@ -213,6 +194,24 @@ impl Event {
             Event::Hold(n) => Command::Hold(place(n)),
             _ => unreachable!("not about messages"),
         })
+    }
+}
+
+/// The two groups of nodes that the bits of `mask` make, or the one.
+fn sides(cluster: &Cluster, mask: u64) -> Vec<Vec<NodeId>> {
+    let side = |side: u64| cluster.ids().filter(move |id| mask >> id.0 & 1 == side);
+    let mut groups: Vec<Vec<NodeId>> = vec![side(0).collect(), side(1).collect()];
+    groups.retain(|group| !group.is_empty());
+    groups
+}
+
+/// What a snapshot includes: mostly all that is applied, less if it took long.
+fn included(applied: Index, at: u64) -> Option<Index> {
+    match at % 4 {
+        0 => (at / 4)
+            .checked_rem(applied.0)
+            .map(|index| Index(index + 1)),
+        _ => Some(applied).filter(|&applied| applied > Index::ZERO),
     }
 }
 
