@@ -138,6 +138,40 @@ fn vote_request() -> impl Strategy<Value = PeerMessages> {
     })
 }
 
+fn snapshot() -> impl Strategy<Value = (ours::peer::Snapshot, oracle::peer::Snapshot)> {
+    (number(), number(), number(), data()).prop_map(|(term, index, bytes, hash)| {
+        both!(peer::Snapshot {
+            term,
+            index,
+            bytes,
+            hash
+        })
+    })
+}
+
+/// Offers, requests and chunks, of a snapshot that may be absent.
+fn about_snapshots() -> impl Strategy<Value = PeerMessages> {
+    let snapshot = prop::option::of(snapshot());
+    (0..3, snapshot, number(), number(), data()).prop_map(
+        |(which, snapshot, term, offset, data)| {
+            let (of_ours, of_theirs) = snapshot.unzip();
+            macro_rules! about {
+                ($kind:ident { $($field:ident),* }) => {{
+                    let (mut ours, mut theirs) = both!(peer::$kind { $($field),* });
+                    ours.snapshot = of_ours;
+                    theirs.snapshot = of_theirs.into();
+                    kind!($kind, (ours, theirs))
+                }};
+            }
+            match which {
+                0 => about!(SnapshotOffer { term }),
+                1 => about!(SnapshotFetch { offset }),
+                _ => about!(SnapshotChunk { offset, data }),
+            }
+        },
+    )
+}
+
 fn any_peer_message() -> impl Strategy<Value = PeerMessages> {
     let flag = any::<bool>;
     prop_oneof![
@@ -169,6 +203,7 @@ fn any_peer_message() -> impl Strategy<Value = PeerMessages> {
             )
         }),
         number().prop_map(|term| kind!(TimeoutNow, both!(peer::TimeoutNow { term }))),
+        about_snapshots(),
     ]
 }
 

@@ -5,10 +5,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use protobuf::Message as _;
 use raftkv::{
-    codec::{self, FRAME_HEADER_BYTES},
+    codec::{self, FRAME_HEADER_BYTES, Packet},
     kv,
     raft::{
-        Append, AppendOutcome, Entry, EntryKind, Index, LogPos, Message, Round, Term, VoteKind,
+        Append, AppendOutcome, Entry, EntryKind, Index, LogPos, Message, Round, Snapshot, Term,
+        VoteKind,
     },
 };
 use raftkv_codec_oracle::{command, peer};
@@ -163,8 +164,51 @@ fn timeout_now() -> impl Strategy<Value = (Message, peer::peer_message::Kind)> {
     })
 }
 
-fn any_message() -> impl Strategy<Value = (Message, peer::PeerMessage)> {
-    prop_oneof![
+fn snapshot() -> impl Strategy<Value = (Snapshot, peer::Snapshot)> {
+    (pos(), number(), any::<u128>()).prop_map(|(pos, bytes, hash)| {
+        let mut proto = peer::Snapshot::new();
+        (proto.term, proto.index) = (pos.term.0, pos.index.0);
+        (proto.bytes, proto.hash) = (bytes, hash.to_le_bytes().to_vec());
+        (Snapshot { pos, bytes, hash }, proto)
+    })
+}
+
+fn snapshot_offer() -> impl Strategy<Value = (Message, peer::peer_message::Kind)> {
+    (number(), snapshot()).prop_map(|(term, (snapshot, described))| {
+        let mut proto = peer::SnapshotOffer::new();
+        (proto.term, proto.snapshot) = (term, Some(described).into());
+        let term = Term(term);
+        let message = Message::SnapshotOffer { term, snapshot };
+        (message, peer::peer_message::Kind::SnapshotOffer(proto))
+    })
+}
+
+fn snapshot_fetch() -> impl Strategy<Value = (Packet, peer::peer_message::Kind)> {
+    (snapshot(), number()).prop_map(|((snapshot, described), offset)| {
+        let mut proto = peer::SnapshotFetch::new();
+        (proto.snapshot, proto.offset) = (Some(described).into(), offset);
+        let packet = Packet::Fetch { snapshot, offset };
+        (packet, peer::peer_message::Kind::SnapshotFetch(proto))
+    })
+}
+
+fn snapshot_chunk() -> impl Strategy<Value = (Packet, peer::peer_message::Kind)> {
+    let data = prop::collection::vec(any::<u8>(), 1..300);
+    (snapshot(), number(), data).prop_map(|((snapshot, described), offset, data)| {
+        let mut proto = peer::SnapshotChunk::new();
+        (proto.snapshot, proto.offset) = (Some(described).into(), offset);
+        proto.data.clone_from(&data);
+        let packet = Packet::Chunk {
+            snapshot,
+            offset,
+            data: data.into(),
+        };
+        (packet, peer::peer_message::Kind::SnapshotChunk(proto))
+    })
+}
+
+fn any_packet() -> impl Strategy<Value = (Packet, peer::PeerMessage)> {
+    let message = prop_oneof![
         append(),
         append_reply(),
         vote_request(),
@@ -172,39 +216,56 @@ fn any_message() -> impl Strategy<Value = (Message, peer::PeerMessage)> {
         heartbeat_reply(),
         vote_reply(),
         timeout_now(),
-    ]
-    .prop_map(|(message, kind)| {
-        let mut proto = peer::PeerMessage::new();
-        proto.kind = Some(kind);
-        (message, proto)
-    })
+        snapshot_offer(),
+    ];
+    let message = message.prop_map(|(message, kind)| (Packet::Message(message), kind));
+    prop_oneof![8 => message, 1 => snapshot_fetch(), 1 => snapshot_chunk()].prop_map(
+        |(packet, kind)| {
+            let mut proto = peer::PeerMessage::new();
+            proto.kind = Some(kind);
+            (packet, proto)
+        },
+    )
+}
+
+/// The body of the frame in which it is sent.
+fn sent(packet: Packet) -> Vec<u8> {
+    let mut frame = Vec::new();
+    match packet {
+        Packet::Message(message) => codec::encode_message(&message, &mut frame),
+        Packet::Fetch { snapshot, offset } => codec::encode_fetch(snapshot, offset, &mut frame),
+        Packet::Chunk {
+            snapshot,
+            offset,
+            data,
+        } => codec::encode_chunk(snapshot, offset, data, &mut frame),
+    }
+    frame.split_off(FRAME_HEADER_BYTES)
 }
 
 proptest! {
     #[test]
-    fn a_sent_message_is_what_its_description_says((message, proto) in any_message()) {
-        let mut frame = Vec::new();
-        codec::encode_message(&message, &mut frame);
-        let body = &frame[FRAME_HEADER_BYTES..];
-        prop_assert_eq!(body, &bytes_of(&proto)[..]);
-        prop_assert_eq!(peer::PeerMessage::parse_from_bytes(body).expect("sound"), proto);
+    fn a_sent_packet_is_what_its_description_says((packet, proto) in any_packet()) {
+        let body = sent(packet);
+        prop_assert_eq!(&body, &bytes_of(&proto));
+        prop_assert_eq!(peer::PeerMessage::parse_from_bytes(&body).expect("sound"), proto);
     }
 
     #[test]
-    fn a_described_message_is_understood((message, proto) in any_message()) {
+    fn a_described_packet_is_understood((packet, proto) in any_packet()) {
         let body = bytes_of(&proto).into();
-        prop_assert_eq!(codec::decode_packet(body), Ok(Packet::Message(message)));
+        prop_assert_eq!(codec::decode_packet(body), Ok(packet));
     }
 
     #[test]
     fn fields_of_a_later_format_are_ignored(
-        (message, mut proto) in any_message(),
+        (packet, mut proto) in any_packet(),
         field in 1000u32..2000,
         later in any::<Vec<u8>>(),
     ) {
         proto.mut_unknown_fields().add_length_delimited(field, later);
         let body = bytes_of(&proto).into();
-        prop_assert_eq!(codec::decode_packet(body), Ok(Packet::Message(message)));
+        prop_assert_eq!(codec::decode_packet(body), Ok(packet));
     }
 
     #[test]
