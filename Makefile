@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test verify fix golden bench-cluster test-clients \
+.PHONY: help build run test verify fix golden bench-cluster bench-snapshot test-clients \
     chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants explore
 
 help: ## Print the targets
@@ -36,6 +36,9 @@ golden: ## Rewrite the golden scripts' output, then show what changed
 
 bench-cluster: build ## Measure three real nodes beside the floor that the machine sets
 	$(CARGO) run --release --locked -p raftkv-bench --bin bench-cluster
+
+bench-snapshot: ## Measure what snapshots cost a node under load, restarts, and catching up
+	$(CARGO) run --release --locked -p raftkv-bench --bin bench-snapshot
 
 test-clients: build ## Try stock gRPC clients and an HTTP/2 conformance suite (installs them)
 	tests/clients/run.sh

@@ -94,20 +94,7 @@ impl Node {
         let options = fsm_options(&config)?;
         let data_dir = DataDir::open(&config.data_dir, config.node_id, &config.peers)?;
         let listener = bind(&config.raft_listen)?;
-        let wal = FileMedia::open(data_dir.wal_path())
-            .map_err(|error| StartError::io(&data_dir.wal_path(), error))?;
-        let wal_options = raftkv_wal::Options::new(data_dir.owner());
-        let opened = Storage::open(wal, wal_options)?;
-        for warning in &opened.warnings {
-            tracing::warn!("{warning}");
-        }
-        let saved = &opened.saved;
-        let log_is_empty = saved.log.last() == raft::LogPos::ZERO && saved.hard.term == Term::ZERO;
-        let mut replica = Replica::new(options, opened);
-        replica.set_snapshot_policy(SnapshotPolicy {
-            log_bytes: config.snapshot_log_bytes,
-            ..SnapshotPolicy::default()
-        });
+        let (replica, log_is_empty) = open_replica(&config, options, &data_dir)?;
         let system = |error| StartError::System {
             doing: "starting the event loop",
             error,
@@ -208,6 +195,28 @@ impl Stopper {
         // It fails only when the event loop has ended already.
         let _ = self.shared.waker.wake();
     }
+}
+
+/// What the data directory held, and whether that was nothing.
+fn open_replica(
+    config: &Config,
+    options: raft::Options,
+    data_dir: &DataDir,
+) -> Result<(Replica<FileMedia>, bool), StartError> {
+    let wal = FileMedia::open(data_dir.wal_path())
+        .map_err(|error| StartError::io(&data_dir.wal_path(), error))?;
+    let opened = Storage::open(wal, raftkv_wal::Options::new(data_dir.owner()))?;
+    for warning in &opened.warnings {
+        tracing::warn!("{warning}");
+    }
+    let saved = &opened.saved;
+    let log_is_empty = saved.log.last() == raft::LogPos::ZERO && saved.hard.term == Term::ZERO;
+    let mut replica = Replica::new(options, opened);
+    replica.set_snapshot_policy(SnapshotPolicy {
+        log_bytes: config.snapshot_log_bytes,
+        ..SnapshotPolicy::default()
+    });
+    Ok((replica, log_is_empty))
 }
 
 fn bind(address: &str) -> Result<mio::net::TcpListener, StartError> {

@@ -494,22 +494,25 @@ impl<M: Media> Replica<M> {
                     out.replies.push((token, Reply::Refused(reason)));
                 }
             }
-            Effect::Role(change) => {
-                if change.role != RoleName::Leader {
-                    let leader = change.leader;
-                    let outcome = match planted!("unknown_reported_as_refused") {
-                        true => Reply::Refused(RefusalReason::NotLeader { leader }),
-                        false => Reply::Unknown,
-                    };
-                    let accepted = self.accepted.drain(..);
-                    out.replies
-                        .extend(accepted.map(|(_, token)| (token, outcome.clone())));
-                }
-                out.role = Some(change);
-            }
+            Effect::Role(change) => self.role_changed(change, out),
             Effect::Note(note) => out.notes.push(note),
         }
         Ok(())
+    }
+
+    /// Who ceases to lead no longer learns what becomes of the commands that it accepted.
+    fn role_changed(&mut self, change: RoleChange, out: &mut Outbox) {
+        if change.role != RoleName::Leader {
+            let leader = change.leader;
+            let outcome = match planted!("unknown_reported_as_refused") {
+                true => Reply::Refused(RefusalReason::NotLeader { leader }),
+                false => Reply::Unknown,
+            };
+            let accepted = self.accepted.drain(..);
+            out.replies
+                .extend(accepted.map(|(_, token)| (token, outcome.clone())));
+        }
+        out.role = Some(change);
     }
 
     /// The entries go from the log's mapped bytes into the frame: each was encoded once.

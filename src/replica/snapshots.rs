@@ -55,8 +55,8 @@ pub(super) struct Snapshots<M: Media> {
     marked: Option<Snapshot>,
     /// Installed, and on its way into the state machine.
     loading: Option<Snapshot>,
-    /// There are files to remove.
-    untidy: bool,
+    /// There are files to remove, once this write is durable.
+    untidy: Option<Seq>,
     retry_ticks: u32,
 }
 
@@ -97,7 +97,7 @@ impl<M: Media> Default for Snapshots<M> {
             fetch: None,
             marked: None,
             loading: None,
-            untidy: false,
+            untidy: None,
             retry_ticks: 0,
         }
     }
@@ -253,15 +253,21 @@ impl<M: Media> Replica<M> {
             return Ok(());
         };
         let compact = self.storage.compact(self.snapshots.policy.kept);
-        self.snapshots.untidy = true;
+        self.snapshots.untidy = Some(Seq::NONE);
         self.step(Input::SnapshotTaken { snapshot, compact }, out)
     }
 
     /// Once a tick.
     pub(super) fn tidy_snapshots(&mut self, out: &mut Outbox) -> Result<(), Error> {
         self.snapshots.retry_ticks = self.snapshots.retry_ticks.saturating_sub(1);
-        if self.snapshots.untidy && !self.needs_sync() {
-            self.snapshots.untidy = self.storage.tidy_up()?;
+        let marked = self.snapshots.marked.is_some();
+        if self
+            .snapshots
+            .untidy
+            .is_some_and(|seq| seq <= self.durable && !marked)
+            && !self.storage.tidy_up()?
+        {
+            self.snapshots.untidy = None;
         }
         let commit = self.raft.status().commit;
         let fetch = self.snapshots.fetch.as_ref();
@@ -425,7 +431,7 @@ impl<M: Media> Replica<M> {
         self.storage.add_snapshot(snapshot, Origin::Fetched, 1)?;
         self.snapshots.fetch = None;
         self.snapshots.marked = None;
-        self.snapshots.untidy = true;
+        self.snapshots.untidy = Some(seq);
         self.written = seq;
         self.apply_upto = snapshot.pos.index;
         let old = std::mem::take(&mut self.kv);

@@ -206,24 +206,10 @@ impl<M: Media> Work<M> {
                 buffer: Vec::new(),
             }),
             Work::Write {
-                mut writer,
-                mut frozen,
-                mut buffer,
-            } => {
-                buffer.clear();
-                let more = frozen.encode_some(&mut buffer, CHUNK_BYTES);
-                if !buffer.is_empty() {
-                    writer.chunk(&buffer).map_err(JobError::Write)?;
-                }
-                Next::Go(match more {
-                    true => Work::Write {
-                        writer,
-                        frozen,
-                        buffer,
-                    },
-                    false => Work::Finish(writer),
-                })
-            }
+                writer,
+                frozen,
+                buffer,
+            } => Next::Go(write_chunk(writer, frozen, buffer)?),
             Work::Finish(writer) => {
                 let (snapshot, sink) = writer.finish().map_err(JobError::Write)?;
                 Next::End(Done::Written { snapshot, sink })
@@ -275,6 +261,23 @@ impl<M: Media> Work<M> {
             }
         })
     }
+}
+
+fn write_chunk<M: Media>(
+    mut writer: Writer<M::Sink>,
+    mut frozen: Frozen,
+    mut buffer: Vec<u8>,
+) -> Result<Work<M>, JobError> {
+    buffer.clear();
+    if !frozen.encode_some(&mut buffer, CHUNK_BYTES) {
+        return Ok(Work::Finish(writer));
+    }
+    writer.chunk(&buffer).map_err(JobError::Write)?;
+    Ok(Work::Write {
+        writer,
+        frozen,
+        buffer,
+    })
 }
 
 fn verified<S: Source>(reader: Reader<S>, expected: Snapshot) -> Result<Snapshot, SnapshotError> {

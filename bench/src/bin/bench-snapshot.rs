@@ -122,24 +122,7 @@ fn one_node(directory: &Path, keys: u64, slice: Duration) -> Result<Value, Box<d
     drop(load);
     stop(node)?;
 
-    let mut starts = Vec::new();
-    let (mut cold, mut restart_peak) = (Vec::new(), 0);
-    for _ in 0..STARTS {
-        for (times, is_cold) in [(&mut starts, false), (&mut cold, true)] {
-            if is_cold && !drop_page_cache() {
-                continue;
-            }
-            memory.forget_peak();
-            let began = Instant::now();
-            let node = Node::start(config.clone())?;
-            let mut load = Load::new(&node);
-            load.lead()?;
-            times.push(began.elapsed().as_secs_f64());
-            restart_peak = restart_peak.max(memory.peak_mib());
-            drop(load);
-            stop(node)?;
-        }
-    }
+    let (starts, cold, restart_peak) = starts(&config, &memory)?;
     let (warm_s, cold_s) = (median(starts), (!cold.is_empty()).then(|| median(cold)));
     let cold_text = cold_s.map_or("not permitted".to_owned(), |s| format!("{s:.2} s"));
     println!(
@@ -158,6 +141,29 @@ fn one_node(directory: &Path, keys: u64, slice: Duration) -> Result<Value, Box<d
         "memory_growth_mib": peak.saturating_sub(before),
         "restart_s": warm_s, "restart_cold_s": cold_s, "restart_peak_mib": restart_peak,
     }))
+}
+
+/// Starts the node again and again, with its files in the page cache and without: seconds until
+/// it takes a put, and the most memory it took.
+fn starts(config: &Config, memory: &Memory) -> Result<(Vec<f64>, Vec<f64>, u64), Box<dyn Error>> {
+    let (mut warm, mut cold, mut peak) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..STARTS {
+        for (times, is_cold) in [(&mut warm, false), (&mut cold, true)] {
+            if is_cold && !drop_page_cache() {
+                continue;
+            }
+            memory.forget_peak();
+            let began = Instant::now();
+            let node = Node::start(config.clone())?;
+            let mut load = Load::new(&node);
+            load.lead()?;
+            times.push(began.elapsed().as_secs_f64());
+            peak = peak.max(memory.peak_mib());
+            drop(load);
+            stop(node)?;
+        }
+    }
+    Ok((warm, cold, peak))
 }
 
 /// Three nodes, of which the third begins with nothing when the others' logs are purged.
