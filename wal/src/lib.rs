@@ -29,6 +29,7 @@ macro_rules! planted {
 }
 
 mod error;
+mod inspect;
 mod media;
 mod record;
 mod recover;
@@ -37,6 +38,7 @@ mod space;
 mod wal;
 
 pub use error::Error;
+pub use inspect::{Intact, SegmentReport, inspect};
 pub use media::{
     FileMedia, FileSink, FileSource, MappedFile, Media, MemoryFile, MemoryMedia, MemorySink,
     MemorySource, Operation, SegmentFile, Sink, Source,

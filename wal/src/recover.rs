@@ -90,26 +90,35 @@ fn open_segments<M: Media>(
 fn judge<M: Media>(media: &M, segments: &mut [Segment<M::File>]) -> Result<Survey, Error> {
     let mut last = None;
     for at in 0..segments.len() {
-        let segment = &segments[at];
-        let found = survey(segment.bytes(), segment.seed);
         let next = segments.get(at + 1).map(|next| &next.header);
-        let facts = Facts::gather(segment, &found, next);
-        if let Verdict::Damaged(reason) = verdict(&facts) {
-            let end = if facts.last {
-                usize::MAX
-            } else {
-                facts.promised_end
-            };
-            return Err(Error::Damaged {
-                file: media.describe(&segment.name()),
-                offset: found.bad.min(end) as u64,
-                reason,
-            });
-        }
+        let found = judge_segment(media, &segments[at], next)?;
         segments[at].end = found.end as u32;
         last = Some(found);
     }
     Ok(last.expect("there is at least one segment"))
+}
+
+/// Finds the end of one segment; `next` is what its successor says of it.
+pub(crate) fn judge_segment<M: Media, F: SegmentFile>(
+    media: &M,
+    segment: &Segment<F>,
+    next: Option<&SegmentHeader>,
+) -> Result<Survey, Error> {
+    let found = survey(segment.bytes(), segment.seed);
+    let facts = Facts::gather(segment, &found, next);
+    let Verdict::Damaged(reason) = verdict(&facts) else {
+        return Ok(found);
+    };
+    let end = if facts.last {
+        usize::MAX
+    } else {
+        facts.promised_end
+    };
+    Err(Error::Damaged {
+        file: media.describe(&segment.name()),
+        offset: found.bad.min(end) as u64,
+        reason,
+    })
 }
 
 /// Makes the first segment of an empty directory.
@@ -213,9 +222,9 @@ fn repair<M: Media>(media: &mut M, recovered: &mut Recovered<M::File>) -> Result
 
 /// What the bytes of one segment say.
 #[derive(Debug)]
-struct Survey {
+pub(crate) struct Survey {
     /// Up to here every batch is valid and follows the one before.
-    end: usize,
+    pub(crate) end: usize,
     chain: u32,
     /// The first record that is not valid; at or after `end`.
     bad: usize,
@@ -292,7 +301,7 @@ impl Facts {
 }
 
 /// How many bytes there are up to the last that is not zero.
-fn used_bytes(bytes: &[u8]) -> usize {
+pub(crate) fn used_bytes(bytes: &[u8]) -> usize {
     const ZEROS: [u8; 4096] = [0; 4096];
     let mut pages = bytes.chunks(ZEROS.len());
     let Some(page) = pages.rposition(|page| page != &ZEROS[..page.len()]) else {
