@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use raftkv::{
     node::{Config, MEMBERS_MAX, StartError, check_address, parse_peers, split_address},
+    offline::Output,
     raft::NodeId,
 };
 use tracing_subscriber::filter::LevelFilter;
@@ -20,7 +21,12 @@ const PORT_STEP: u16 = 10;
 const CLIENT_PORT_STEP: u16 = 100;
 
 /// Variables that other programs of the project read.
-const OTHER_VARIABLES: &[&str] = &["RAFTKV_ENDPOINTS", "RAFTKV_TIMEOUT", "RAFTKV_BIN_DIR"];
+const OTHER_VARIABLES: &[&str] = &[
+    "RAFTKV_ENDPOINTS",
+    "RAFTKV_TIMEOUT",
+    "RAFTKV_OUTPUT",
+    "RAFTKV_BIN_DIR",
+];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +53,67 @@ pub struct Cli {
 pub enum Command {
     /// Run a cluster of real processes on 127.0.0.1 until Ctrl-C
     Dev(DevFlags),
+    /// Check every file of a stopped node's directory; changes nothing
+    Verify(VerifyFlags),
+    /// Show what a stopped node's directory holds; changes nothing
+    #[command(subcommand)]
+    Inspect(Inspect),
+}
+
+/// The flags of `raftkv verify`.
+#[derive(Args, Debug)]
+pub struct VerifyFlags {
+    /// The --data-dir of a node that does not run
+    pub dir: PathBuf,
+}
+
+/// What `raftkv inspect` shows.
+#[derive(Subcommand, Debug)]
+pub enum Inspect {
+    /// Every entry: index, term, kind, bytes, key
+    Log(Look),
+    /// The snapshots: what they include and how large they are
+    Snapshot {
+        #[command(flatten)]
+        look: Look,
+        /// Their keys too
+        #[arg(long)]
+        keys: bool,
+    },
+    /// Whose directory it is, term and vote, first and last index
+    Meta(Look),
+}
+
+/// Where to look and how to print.
+#[derive(Args, Debug)]
+pub struct Look {
+    /// The --data-dir of a node that does not run
+    pub dir: PathBuf,
+    /// A table for people, or JSON
+    #[arg(
+        short,
+        long,
+        env = "RAFTKV_OUTPUT",
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+impl Look {
+    /// How to print.
+    pub fn output(&self) -> Output {
+        match self.output {
+            Format::Table => Output::Table,
+            Format::Json => Output::Json,
+        }
+    }
 }
 
 /// The flags of a node.

@@ -9,6 +9,7 @@
 //!     ├── raft/    the consensus FSM: pure
 //!     ├── kv/      the replicated state machine: pure
 //!     └── storage/ raft log on top of the `raftkv-wal` crate
+//!  offline/   what is done to the directory of a stopped node, over storage/ and node/
 //!  codec/     bytes <-> messages, over types that build.rs makes from proto/
 //! ```
 
@@ -31,6 +32,7 @@ pub mod grpc;
 pub mod h2;
 pub mod kv;
 pub mod node;
+pub mod offline;
 pub mod raft;
 pub mod replica;
 pub mod storage;
@@ -48,4 +50,6 @@ pub mod proto {
     pub const APPLIED_TRAILER: &str = "raftkv-applied";
     /// Its only value: nothing was applied, so repeating the call is safe.
     pub const APPLIED_NO: &str = "no";
+    /// Trailer of a call that only the leader serves: its client address, when known.
+    pub const LEADER_TRAILER: &str = "raftkv-leader";
 }

@@ -1,21 +1,23 @@
-//! `raftkv`: a node of a replicated key-value store, or with `raftkv dev` a whole cluster.
+//! `raftkv`: a node of a replicated key-value store, with `raftkv dev` a whole cluster, and the
+//! tools for the directory of a node that does not run.
 
 mod dev;
 mod flags;
 mod log;
 
 use std::{
-    io::{self, Write as _},
+    io::{self, BufWriter, StdoutLock, Write as _},
     net::TcpListener,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
     thread,
 };
 
-use flags::{Command, Serve};
+use flags::{Command, Inspect, Serve};
 use raftkv::{
     gateway::Gateway,
     node::{Node, StartError, Stopper},
+    offline,
 };
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use signal_hook::{
@@ -45,7 +47,32 @@ fn run() -> Result<(), Failure> {
     let cli = flags::parse().map_err(failure)?;
     match cli.command {
         Some(Command::Dev(flags)) => dev::run(&flags),
+        Some(Command::Verify(flags)) => print(|out| offline::verify(&flags.dir, out)),
+        Some(Command::Inspect(command)) => print(|out| inspect(&command, out)),
         None => serve(cli.node.check().map_err(failure)?),
+    }
+}
+
+/// Has something print to stdout.
+fn print(
+    run: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> Result<(), offline::Failure>,
+) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = run(&mut out);
+    let flushed = out.flush().map_err(offline::Failure::output);
+    match done.and(flushed) {
+        Err(failure) if failure.code != 0 => Err((failure.code, failure.text)),
+        _ => Ok(()),
+    }
+}
+
+fn inspect(command: &Inspect, out: &mut impl io::Write) -> Result<(), offline::Failure> {
+    match command {
+        Inspect::Log(look) => offline::inspect_log(&look.dir, look.output(), out),
+        Inspect::Meta(look) => offline::inspect_meta(&look.dir, look.output(), out),
+        Inspect::Snapshot { look, keys } => {
+            offline::inspect_snapshots(&look.dir, *keys, look.output(), out)
+        }
     }
 }
 

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "src/node",
         &["raft", "kv", "codec", "storage", "replica", "proto"],
     ),
+    ("src/offline", &["raft", "kv", "codec", "storage", "node"]),
     (
         "src/gateway",
         &["raft", "kv", "replica", "node", "h2", "grpc", "proto"],

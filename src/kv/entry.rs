@@ -81,3 +81,21 @@ fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], LoadError> {
     *bytes = rest;
     Ok(first)
 }
+
+/// The keys of the entries in a chunk that [`Frozen::encode_some`](super::Frozen::encode_some)
+/// made, in their order.
+///
+/// # Errors
+/// Each item, when the bytes are no entries from there on; it is then the last.
+pub fn keys(mut chunk: &[u8]) -> impl Iterator<Item = Result<&[u8], LoadError>> {
+    std::iter::from_fn(move || {
+        if chunk.is_empty() {
+            return None;
+        }
+        let entry = decode(&mut chunk);
+        if entry.is_err() {
+            chunk = &[];
+        }
+        Some(entry.map(|entry| entry.key))
+    })
+}

@@ -10,6 +10,7 @@ mod key;
 mod loader;
 mod map;
 
+pub use entry::keys;
 pub use frozen::Frozen;
 pub use loader::{LoadError, Loader};
 

@@ -67,7 +67,12 @@ pub enum StartError {
         error: io::Error,
     },
     /// The log cannot be opened.
-    Storage(storage::Error),
+    Storage {
+        /// The data directory.
+        directory: PathBuf,
+        /// Why.
+        error: Box<storage::Error>,
+    },
     /// The system refused something else.
     System {
         /// What was being done.
@@ -104,7 +109,7 @@ impl StartError {
             StartError::Locked { .. } => 3,
             StartError::Foreign { .. } | StartError::Newer { .. } => 5,
             StartError::Damaged { .. } => 6,
-            StartError::Storage(error) => storage_exit_code(error),
+            StartError::Storage { error, .. } => storage_exit_code(error),
             StartError::Io { .. } | StartError::System { .. } => 74,
         }
     }
@@ -149,16 +154,19 @@ impl fmt::Display for StartError {
             ),
             StartError::Damaged { file, problem } => write!(
                 f,
-                "{} is damaged: {problem}; replace the disk if it is failing, and rebuild this \
-                 node from its peers",
-                file.display()
+                "{} is damaged: {problem}; replace the disk if it is failing; {}",
+                file.display(),
+                damage_cure(file.parent().unwrap_or(file))
             ),
             StartError::Io { file, error } => write!(
                 f,
                 "cannot use {}: {error}; check its permissions and the space of its disk",
                 file.display()
             ),
-            StartError::Storage(error) => error.fmt(f),
+            StartError::Storage { directory, error } if storage_exit_code(error) == 6 => {
+                write!(f, "{error}; {}", damage_cure(directory))
+            }
+            StartError::Storage { error, .. } => error.fmt(f),
             StartError::System { doing, error } => write!(
                 f,
                 "{doing} failed: {error}; check the limits of this process"
@@ -173,16 +181,20 @@ impl std::error::Error for StartError {
             StartError::Listen { error, .. }
             | StartError::Io { error, .. }
             | StartError::System { error, .. } => Some(error),
-            StartError::Storage(error) => Some(error),
+            StartError::Storage { error, .. } => Some(error),
             _ => None,
         }
     }
 }
 
-impl From<storage::Error> for StartError {
-    fn from(error: storage::Error) -> StartError {
-        StartError::Storage(error)
-    }
+/// What to do about a directory that is damaged. A node that lost some of its log must not take
+/// part any more: it might vote for one who lacks what it has acknowledged.
+fn damage_cure(directory: &Path) -> String {
+    format!(
+        "raftkv verify {} shows all that is wrong; this node stays stopped, and its member is \
+         replaced under a new id: the others have what it had",
+        directory.display()
+    )
 }
 
 /// Why a node stopped without being asked to.

@@ -26,10 +26,10 @@ use super::{
 };
 use crate::raft::NodeId;
 
-const LOCK_FILE: &str = "raftkv.pid";
-const PINS_FILE: &str = "pins";
-const WAL_DIRECTORY: &str = "wal";
-const IDENTITY_FILE: &str = "identity";
+pub(super) const LOCK_FILE: &str = "raftkv.pid";
+pub(super) const PINS_FILE: &str = "pins";
+pub(super) const WAL_DIRECTORY: &str = "wal";
+pub(super) const IDENTITY_FILE: &str = "identity";
 
 const IDENTITY_FORMAT: Format = Format {
     name: "raftkv identity",
@@ -65,6 +65,18 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// Configuration 0: the members, with their addresses at that time.
     pub members: BTreeMap<NodeId, String>,
+}
+
+impl Identity {
+    /// The owner of the log: cluster id, node id in little endian, incarnation.
+    #[must_use]
+    pub fn owner(&self) -> [u8; 40] {
+        let mut owner = [0; 40];
+        owner[..16].copy_from_slice(&self.cluster_id);
+        owner[16..24].copy_from_slice(&self.node_id.0.to_le_bytes());
+        owner[24..].copy_from_slice(&self.incarnation);
+        owner
+    }
 }
 
 /// A data directory, locked as long as this lives.
@@ -138,11 +150,7 @@ impl DataDir {
     /// The owner of the log: cluster id, node id in little endian, incarnation.
     #[must_use]
     pub fn owner(&self) -> [u8; 40] {
-        let mut owner = [0; 40];
-        owner[..16].copy_from_slice(&self.identity.cluster_id);
-        owner[16..24].copy_from_slice(&self.identity.node_id.0.to_le_bytes());
-        owner[24..].copy_from_slice(&self.identity.incarnation);
-        owner
+        self.identity.owner()
     }
 
     /// Where the log lies.
@@ -201,19 +209,7 @@ fn lock(path: &Path) -> Result<File, StartError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let mut file = options.open(&lock_path).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            // The id is a courtesy; without it the lock is still held.
-            let process = file.read_to_string(&mut text).ok();
-            return Err(StartError::Locked {
-                directory: path.to_owned(),
-                process: process.and_then(|_| text.trim().parse().ok()),
-            });
-        }
-        Err(errno) => return Err(failed(errno.into())),
-    }
+    hold(&mut file, path, FlockOperation::NonBlockingLockExclusive)?;
     let id = format!("{}\n", std::process::id());
     file.set_len(0)
         .and_then(|()| file.write_all(id.as_bytes()))
@@ -221,7 +217,24 @@ fn lock(path: &Path) -> Result<File, StartError> {
     Ok(file)
 }
 
-fn log_is_absent(path: &Path) -> Result<bool, StartError> {
+/// Takes the lock of the directory at `path`, which `file` is.
+pub(super) fn hold(file: &mut File, path: &Path, how: FlockOperation) -> Result<(), StartError> {
+    match flock(&mut *file, how) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            // The id is a courtesy; without it the lock is still held.
+            let process = file.read_to_string(&mut text).ok();
+            Err(StartError::Locked {
+                directory: path.to_owned(),
+                process: process.and_then(|_| text.trim().parse().ok()),
+            })
+        }
+        Err(errno) => Err(StartError::io(&path.join(LOCK_FILE), errno.into())),
+    }
+}
+
+pub(super) fn log_is_absent(path: &Path) -> Result<bool, StartError> {
     let wal_path = path.join(WAL_DIRECTORY);
     match fs::read_dir(&wal_path) {
         // A segment that was never published is the debris of a start that did not finish.
@@ -360,7 +373,7 @@ fn encode_identity(identity: &Identity) -> String {
     body
 }
 
-fn read_identity(path: &Path) -> Result<Identity, StartError> {
+pub(super) fn read_identity(path: &Path) -> Result<Identity, StartError> {
     let body = sealed::read(path, &IDENTITY_FORMAT)?;
     decode_identity(&body).ok_or_else(|| StartError::damaged(path, "a line makes no sense"))
 }
@@ -389,7 +402,7 @@ fn write_pins(directory: &Path, pins: &BTreeMap<NodeId, Incarnation>) -> io::Res
     sealed::write(&directory.join(PINS_FILE), &PINS_FORMAT, &body)
 }
 
-fn read_pins(
+pub(super) fn read_pins(
     path: &Path,
     identity: &Identity,
 ) -> Result<BTreeMap<NodeId, Incarnation>, StartError> {

@@ -14,6 +14,7 @@ mod peer_list;
 mod resolver;
 mod sealed;
 mod socket;
+mod stopped;
 mod timings;
 
 use std::{
@@ -48,6 +49,7 @@ pub use error::{Fatal, StartError};
 pub use handle::{Answer, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
 pub use identity::{DataDir, Identity, Incarnation};
 pub use peer_list::{MEMBERS_MAX, check_address, parse_peers, split_address};
+pub use stopped::StoppedDir;
 pub use timings::Timings;
 
 /// What a node is started with.
@@ -205,7 +207,11 @@ fn open_replica(
 ) -> Result<(Replica<FileMedia>, bool), StartError> {
     let wal = FileMedia::open(data_dir.wal_path())
         .map_err(|error| StartError::io(&data_dir.wal_path(), error))?;
-    let opened = Storage::open(wal, raftkv_wal::Options::new(data_dir.owner()))?;
+    let wal_options = raftkv_wal::Options::new(data_dir.owner());
+    let opened = Storage::open(wal, wal_options).map_err(|error| StartError::Storage {
+        directory: config.data_dir.clone(),
+        error: Box::new(error),
+    })?;
     for warning in &opened.warnings {
         tracing::warn!("{warning}");
     }

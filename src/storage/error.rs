@@ -43,8 +43,7 @@ impl fmt::Display for Error {
             ),
             Error::Gap { what } => write!(
                 f,
-                "entries are missing between snapshot and log: {what}; put the missing files back, \
-                 or rebuild this node from its peers"
+                "entries are missing between snapshot and log: {what}; put the missing files back"
             ),
             Error::Snapshot(error) => error.fmt(f),
             Error::Io {
@@ -112,8 +111,7 @@ impl fmt::Display for SnapshotError {
         match self {
             SnapshotError::Damaged { file, offset, what } => write!(
                 f,
-                "{file} is damaged at byte {offset}: {what}; replace the disk if it is failing, \
-                 and rebuild this node from its peers"
+                "{file} is damaged at byte {offset}: {what}; replace the disk if it is failing"
             ),
             SnapshotError::Newer { file, found, known } => write!(
                 f,

@@ -12,6 +12,7 @@ mod job;
 mod record;
 mod replay;
 mod snapshot;
+mod survey;
 
 use bytes::Bytes;
 use raftkv_wal::{Address, Media, Options, Source, Wal};
@@ -23,11 +24,11 @@ use crate::{
 };
 use record::{ENTRY, HARD_STATE, HARD_STATE_BYTES, Mark, SNAPSHOTS, encode_hard_state};
 use replay::Replay;
-use snapshot::Loading;
 
 pub use error::{Error, SnapshotError};
 pub use job::{Done, Job, JobError};
-pub use snapshot::{Header, Reader, Writer};
+pub use snapshot::{Header, Loading, Reader, Writer};
+pub use survey::{LogSurvey, SnapshotReport, Survey};
 
 /// How many snapshots are kept: should the newest turn out to be damaged, the one before it and
 /// the log from there on still have everything.
@@ -438,6 +439,25 @@ impl<M: Media> Storage<M> {
         let mut bytes = vec![0; left.min(max_bytes as u64) as usize];
         kept.source.read_at(offset, &mut bytes)?;
         Ok((!bytes.is_empty()).then(|| bytes.into()))
+    }
+
+    /// Opens a snapshot's file once more, for a reader of its own.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open_snapshot(
+        &mut self,
+        snapshot: Snapshot,
+    ) -> Result<(Header, M::Source), SnapshotError> {
+        let header = self.loading(snapshot)?.header().clone();
+        let name = snapshot_name(snapshot.pos);
+        let source = self.wal.media().open_source(&name);
+        let source = source.map_err(|source| SnapshotError::Io {
+            doing: "open",
+            file: self.describe(&name),
+            source,
+        })?;
+        Ok((header, source))
     }
 
     /// Begins to load the state from a snapshot that is kept.

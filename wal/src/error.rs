@@ -91,13 +91,11 @@ impl fmt::Display for Error {
             } => write!(
                 f,
                 "{file} is damaged at byte {offset}: {reason}; it was durable once, so it is not \
-                 cut; replace the disk if it is failing, and rebuild this node from its peers"
+                 cut; replace the disk if it is failing"
             ),
-            Error::Missing { file, next } => write!(
-                f,
-                "{file} is missing but {next} exists; put the file back, or rebuild this node \
-                 from its peers"
-            ),
+            Error::Missing { file, next } => {
+                write!(f, "{file} is missing but {next} exists; put the file back")
+            }
             Error::Foreign {
                 file,
                 found,
