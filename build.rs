@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = [
         "proto/raftkv.proto",
+        "proto/backup.proto",
         "proto/peer.proto",
         "proto/command.proto",
         "proto/health.proto",

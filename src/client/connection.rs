@@ -1,6 +1,7 @@
 //! One connection to one node, and one call at a time over it.
 
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
     net::{TcpStream, ToSocketAddrs},
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use crate::{
     grpc::{self, Code, Deframer, Status},
     h2::{self, ErrorCode, Event, Header, Limits, StreamId},
-    proto::{APPLIED_NO, APPLIED_TRAILER},
+    proto::{APPLIED_NO, APPLIED_TRAILER, LEADER_TRAILER},
 };
 
 /// One call, ready to be sent.
@@ -35,7 +36,11 @@ pub enum Failure {
         status: Status,
         /// The trailers promise that nothing was applied.
         nothing_applied: bool,
+        /// Where they say that the leader is; empty when they do not.
+        leader_hint: String,
     },
+    /// Whoever took the messages of the answer wants no more.
+    GivenUp { reason: String },
 }
 
 /// An open connection.
@@ -54,7 +59,9 @@ pub struct Connection {
 struct Answer {
     stream: StreamId,
     deframer: Deframer,
-    message: Option<Bytes>,
+    messages: VecDeque<Bytes>,
+    /// There is one message, neither more nor less.
+    is_unary: bool,
 }
 
 impl Connection {
@@ -113,7 +120,42 @@ impl Connection {
     /// Makes one call and gives the response message.
     pub fn call(&mut self, request: &Request) -> Result<Bytes, Failure> {
         let left = request.deadline.saturating_duration_since(Instant::now());
-        let headers = grpc::request_headers(self.endpoint.clone(), request.path, Some(left));
+        let mut answer = self.begin(request, Some(left), true)?;
+        while !self.advance(&mut answer, request.deadline)? {}
+        Ok(answer.messages.pop_front().expect("it was counted"))
+    }
+
+    /// Makes one call and hands over each message of its answer as it comes. The call itself has
+    /// no deadline; the request's is that of the first message, and no message after it may take
+    /// longer than `silence`.
+    pub fn stream(
+        &mut self,
+        request: &Request,
+        silence: Duration,
+        mut take: impl FnMut(Bytes) -> Result<(), String>,
+    ) -> Result<(), Failure> {
+        let mut answer = self.begin(request, None, false)?;
+        let mut deadline = request.deadline;
+        loop {
+            let ended = self.advance(&mut answer, deadline)?;
+            while let Some(message) = answer.messages.pop_front() {
+                take(message).map_err(|reason| Failure::GivenUp { reason })?;
+                deadline = Instant::now() + silence;
+            }
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends a request.
+    fn begin(
+        &mut self,
+        request: &Request,
+        timeout: Option<Duration>,
+        is_unary: bool,
+    ) -> Result<Answer, Failure> {
+        let headers = grpc::request_headers(self.endpoint.clone(), request.path, timeout);
         let not_sent = |reason: String| Failure::NotSent { reason };
         let stream = self
             .h2
@@ -123,25 +165,29 @@ impl Connection {
             .send_data(stream, request.message.clone(), true)
             .map_err(|error| not_sent(error.to_string()))?;
         self.written_bytes = 0;
-        let mut answer = Answer {
+        Ok(Answer {
             stream,
             deframer: Deframer::new(),
-            message: None,
-        };
-        loop {
-            self.exchange(request.deadline)
-                .map_err(|error| self.broken(&error))?;
-            while let Some(event) = self.h2.poll() {
-                self.ending |= matches!(event, Event::GoAway { .. });
-                if let Some(result) = answer.take(event) {
-                    return result;
-                }
-            }
-            if let Some(error) = self.h2.error() {
-                let reason = format!("the server broke the protocol: {error}");
-                return Err(Failure::Broken { reason });
+            messages: VecDeque::new(),
+            is_unary,
+        })
+    }
+
+    /// Waits for more of an answer until then. Returns whether that was its end.
+    fn advance(&mut self, answer: &mut Answer, deadline: Instant) -> Result<bool, Failure> {
+        self.exchange(deadline)
+            .map_err(|error| self.broken(&error))?;
+        while let Some(event) = self.h2.poll() {
+            self.ending |= matches!(event, Event::GoAway { .. });
+            if let Some(result) = answer.take(event) {
+                return result.map(|()| true);
             }
         }
+        if let Some(error) = self.h2.error() {
+            let reason = format!("the server broke the protocol: {error}");
+            return Err(Failure::Broken { reason });
+        }
+        Ok(false)
     }
 
     /// Writes all that can be written, then waits for something to read.
@@ -208,7 +254,7 @@ fn elapsed_ms(started: Instant) -> u64 {
 
 impl Answer {
     /// Takes an event; gives the end of the call, if it is that.
-    fn take(&mut self, event: Event) -> Option<Result<Bytes, Failure>> {
+    fn take(&mut self, event: Event) -> Option<Result<(), Failure>> {
         match event {
             Event::Headers {
                 stream,
@@ -248,6 +294,7 @@ impl Answer {
             Event::Reset { stream, code } if stream == self.stream => Some(Err(Failure::Status {
                 status: grpc::reset_status(code),
                 nothing_applied: false,
+                leader_hint: String::new(),
             })),
             _ => None,
         }
@@ -255,7 +302,8 @@ impl Answer {
 
     fn take_message(&mut self) -> Result<(), Status> {
         while let Some(message) = self.deframer.next()? {
-            if self.message.replace(message).is_some() {
+            self.messages.push_back(message);
+            if self.is_unary && self.messages.len() > 1 {
                 let text = "more than one message";
                 return Err(Status::new(Code::Internal, text));
             }
@@ -263,17 +311,22 @@ impl Answer {
         Ok(())
     }
 
-    fn end(&mut self, status: Status, trailers: &[Header]) -> Result<Bytes, Failure> {
+    fn end(&mut self, status: Status, trailers: &[Header]) -> Result<(), Failure> {
         if !status.is_ok() {
             let nothing_applied =
                 grpc::header(trailers, APPLIED_TRAILER).is_some_and(|value| *value == APPLIED_NO);
+            let hint = grpc::header(trailers, LEADER_TRAILER).map_or(&[][..], |hint| hint);
             return Err(Failure::Status {
                 status,
                 nothing_applied,
+                leader_hint: String::from_utf8_lossy(hint).into_owned(),
             });
         }
-        self.message.take().ok_or_else(|| Failure::Broken {
-            reason: "the server answered OK without a message".to_owned(),
-        })
+        match self.is_unary && self.messages.is_empty() {
+            false => Ok(()),
+            true => Err(Failure::Broken {
+                reason: "the server answered OK without a message".to_owned(),
+            }),
+        }
     }
 }

@@ -30,6 +30,14 @@ pub enum Error {
         /// Which rule.
         message: String,
     },
+    /// A backup broke off, or was given up here. What came of it is of no use; nothing else is
+    /// changed, and another attempt is safe.
+    BackupFailed {
+        /// Who sent it.
+        endpoint: String,
+        /// What happened.
+        reason: String,
+    },
     /// The write was sent, and what became of it is not known.
     OutcomeUnknown(OutcomeUnknown),
 }
@@ -70,6 +78,12 @@ impl fmt::Display for Error {
                 code,
                 message,
             } => write!(f, "refused by {endpoint}: {code}: {message}"),
+            Error::BackupFailed { endpoint, reason } => {
+                write!(
+                    f,
+                    "the backup of {endpoint} broke off: {reason}; save it again"
+                )
+            }
             Error::OutcomeUnknown(unknown) => unknown.fmt(f),
         }
     }

@@ -23,6 +23,7 @@
 //! [`OutcomeUnknown`] and is not repeated, because a refusal of the repeat would say nothing about
 //! the first attempt. Reads change nothing, so they are repeated after any failure.
 
+mod backup;
 mod connection;
 mod error;
 mod route;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 
+pub use self::backup::{BackupHead, BackupPart};
 pub use self::error::{Error, OutcomeUnknown};
 use self::{
     connection::{Connection, Failure, Request},
@@ -266,16 +268,19 @@ impl NotLeader {
 
 impl From<Failure> for Attempt {
     fn from(failure: Failure) -> Attempt {
-        let (status, nothing_applied) = match failure {
+        let (status, nothing_applied, hint) = match failure {
             Failure::NotSent { reason } => {
                 let hint = String::new();
                 return Attempt::NotNow { hint, reason };
             }
-            Failure::Broken { reason } => return Attempt::Unknown { reason },
+            Failure::Broken { reason } | Failure::GivenUp { reason } => {
+                return Attempt::Unknown { reason };
+            }
             Failure::Status {
                 status,
                 nothing_applied,
-            } => (status, nothing_applied),
+                leader_hint,
+            } => (status, nothing_applied, leader_hint),
         };
         if !nothing_applied {
             return Attempt::Unknown {
@@ -286,7 +291,7 @@ impl From<Failure> for Attempt {
             // These pass: the node is busy, stopping, or the deadline was too near.
             Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded => {
                 Attempt::NotNow {
-                    hint: String::new(),
+                    hint,
                     reason: status.to_string(),
                 }
             }

@@ -1,5 +1,6 @@
 //! One client's connection: its socket, its HTTP/2 state and its open calls.
 
+mod backups;
 mod streams;
 
 use std::{
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     grpc::{self, Code, Deframer, Refusal, Status},
     h2::{self, Event, Header, Limits, StreamGone, StreamId},
-    node::Answer,
+    node::{Answer, Backup},
     proto::grpc::health::v1::health_check_response::ServingStatus,
     replica::Operation,
 };
@@ -53,6 +54,8 @@ pub struct Connection {
     linger_until_ms: Option<u64>,
     /// When the client last sent or took anything.
     active_ms: u64,
+    /// A backup has more that the client would take at once.
+    backup_due: bool,
 }
 
 struct Call {
@@ -71,6 +74,10 @@ enum State {
     },
     /// The node was asked.
     Asked(KvMethod),
+    /// The node was asked for a backup.
+    AskedBackup,
+    /// A backup that is sent, and how many of its bytes are.
+    Saving { backup: Backup, sent: u64 },
     /// A stream of questions about the services.
     Reflecting(Deframer),
     /// A watcher of a service's health, and what it was last told.
@@ -88,6 +95,7 @@ impl Connection {
             lost: false,
             linger_until_ms: None,
             active_ms: now_ms,
+            backup_due: false,
         }
     }
 
@@ -114,6 +122,7 @@ impl Connection {
         }
         self.expire_calls(shared.now_ms);
         self.flush(shared.now_ms);
+        self.send_backups(shared.now_ms);
         if self.h2.is_closed() && !self.lost {
             self.linger_until_ms = Some(shared.now_ms + LINGER_MS);
             self.lost = self.socket.shutdown(Shutdown::Write).is_err();
@@ -126,8 +135,12 @@ impl Connection {
         self.lost
     }
 
-    /// Whether a further turn would read more, without a new event from the socket.
+    /// Whether a further turn would read or send more, without a new event from the socket.
     pub fn has_more(&self) -> bool {
+        self.can_read() || self.backup_due
+    }
+
+    fn can_read(&self) -> bool {
         self.readable && self.linger_until_ms.is_none() && self.h2.wants_read()
     }
 
@@ -171,12 +184,10 @@ impl Connection {
 
     /// The node's answer to a call; nothing happens if the call is gone.
     pub fn answer(&mut self, stream: StreamId, answer: Answer, shared: &Shared) {
-        let Some(Call {
-            state: State::Asked(method),
-            ..
-        }) = self.calls.get(&stream)
-        else {
-            return;
+        let method = match self.calls.get(&stream).map(|call| &call.state) {
+            Some(State::Asked(method)) => *method,
+            Some(State::AskedBackup) => return self.begin_backup(stream, answer),
+            _ => return,
         };
         let answer_bytes = match &answer {
             Answer::Get { value: Some(value) } => value.len(),
@@ -185,7 +196,7 @@ impl Connection {
         if answer_bytes > 0 && shared.is_full(|| self.buffered_bytes(), answer_bytes) {
             return self.refuse(stream, service::busy());
         }
-        let response = service::kv_response(*method, answer);
+        let response = service::kv_response(method, answer);
         self.respond(stream, &response);
     }
 
@@ -227,7 +238,7 @@ impl Connection {
     fn read(&mut self, shared: &Shared, asks: &mut Vec<Ask>) {
         let mut chunk = [0; 16 << 10];
         let mut read_bytes = 0;
-        while !self.lost && self.has_more() && read_bytes < TURN_READ_BYTES {
+        while !self.lost && self.can_read() && read_bytes < TURN_READ_BYTES {
             match self.socket.read(&mut chunk) {
                 Ok(0) => self.lost = true,
                 Ok(bytes) => {
@@ -323,7 +334,7 @@ impl Connection {
                 deframer.push(data);
                 return self.reflect(stream, shared);
             }
-            State::Plain(_) | State::Asked(_) | State::Watching(_) => Ok(()),
+            _ => Ok(()),
         };
         if let Err(status) = received {
             self.refuse(stream, status);
@@ -362,7 +373,7 @@ impl Connection {
                 let status = deframer.finish().err().unwrap_or_else(Status::ok);
                 self.end_stream(stream, &status);
             }
-            State::Asked(_) | State::Watching(_) => {}
+            _ => {}
         }
     }
 
@@ -375,7 +386,14 @@ impl Connection {
         asks: &mut Vec<Ask>,
     ) {
         match method {
-            Method::Kv(method) => self.ask(stream, method, message, shared, asks),
+            Method::Kv(method) => {
+                let operation = service::kv_operation(method, message);
+                self.ask(stream, State::Asked(method), operation, shared, asks);
+            }
+            Method::Save => {
+                let operation = service::backup_request(message).map(|()| Operation::Backup);
+                self.ask(stream, State::AskedBackup, operation, shared, asks);
+            }
             Method::Check => {
                 let response = match service::health_service(message) {
                     Ok(service) => service::health_check(&service, shared.leader_known()),
@@ -397,8 +415,8 @@ impl Connection {
     fn ask(
         &mut self,
         stream: StreamId,
-        method: KvMethod,
-        message: Bytes,
+        asked: State,
+        operation: Result<Operation, Status>,
         shared: &Shared,
         asks: &mut Vec<Ask>,
     ) {
@@ -407,9 +425,9 @@ impl Connection {
             let text = "the deadline passed before the request was complete";
             return self.refuse(stream, Status::new(Code::DeadlineExceeded, text));
         }
-        match service::kv_operation(method, message) {
+        match operation {
             Ok(operation) => {
-                call.state = State::Asked(method);
+                call.state = asked;
                 asks.push(Ask { stream, operation });
             }
             Err(status) => self.refuse(stream, status),
@@ -426,10 +444,14 @@ impl Connection {
         for stream in expired {
             let status = Status::new(Code::DeadlineExceeded, "the deadline passed");
             match self.calls[&stream].state {
-                State::Reflecting(_) | State::Watching(_) => self.end_stream(stream, &status),
+                State::Reflecting(_) | State::Watching(_) | State::Saving { .. } => {
+                    self.end_stream(stream, &status);
+                }
                 // Asked of the node: it may still happen, so nothing is promised.
                 State::Asked(_) => self.respond(stream, &Response::unknown(status)),
-                State::Plain(_) | State::Receiving { .. } => self.refuse(stream, status),
+                State::Plain(_) | State::Receiving { .. } | State::AskedBackup => {
+                    self.refuse(stream, status);
+                }
             }
         }
     }
@@ -442,7 +464,7 @@ impl Connection {
     /// nobody to tell.
     pub fn respond(&mut self, stream: StreamId, response: &Response) {
         self.calls.remove(&stream);
-        let (status, metadata) = (&response.status, response.metadata());
+        let (status, metadata) = (&response.status, &response.metadata());
         let _ = match &response.message {
             None => self
                 .h2
@@ -476,7 +498,7 @@ impl State {
         match method {
             Method::Reflect => State::Reflecting(Deframer::with_max(QUESTION_MAX_BYTES)),
             Method::Kv(_) => State::receiving(method, Deframer::new()),
-            Method::Check | Method::Watch => {
+            Method::Check | Method::Watch | Method::Save => {
                 State::receiving(method, Deframer::with_max(QUESTION_MAX_BYTES))
             }
         }
@@ -503,7 +525,7 @@ impl Call {
                 deframer, message, ..
             } => deframer.held_bytes() + message.as_ref().map_or(0, Bytes::len),
             State::Reflecting(deframer) => deframer.held_bytes(),
-            State::Plain(_) | State::Asked(_) | State::Watching(_) => 0,
+            _ => 0,
         }
     }
 }

@@ -50,6 +50,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Time that calls in flight get to finish after [`super::Gateway::shut_down`].
 const SHUTDOWN_MS: u64 = 5_000;
 
+/// Backups at one time. Each holds a file open, and reads of a disk that the log needs too.
+const BACKUPS_MAX: usize = 4;
+
 /// What a request at the node costs beside its key and value. It bounds how many there are, also
 /// of those whose clients have gone: resetting calls does not undo the work they caused.
 const REQUEST_OVERHEAD_BYTES: usize = 1 << 10;
@@ -336,7 +339,11 @@ impl Server {
             };
             slot.connection.turn(&self.shared, &mut asks);
             for ask in asks.drain(..) {
-                requests.push(self.request(number, ask));
+                if ask.operation == Operation::Backup && self.backups() > BACKUPS_MAX {
+                    self.respond(number, ask.stream, &Response::refused(service::busy()));
+                } else {
+                    requests.push(self.request(number, ask));
+                }
             }
             self.settle(number);
         }
@@ -347,14 +354,25 @@ impl Server {
             let token = request.token;
             if let Err(error) = self.shared.node.submit(request)
                 && let Some((number, stream)) = self.close(token)
-                && let Some(slot) = self.connections.get_mut(&number)
             {
                 let response = Response::refused(service::not_queued(error));
-                slot.connection.respond(stream, &response);
-                self.due.insert(number);
+                self.respond(number, stream, &response);
             }
         }
         self.shared.node.wake();
+    }
+
+    fn respond(&mut self, connection: usize, stream: StreamId, response: &Response) {
+        if let Some(slot) = self.connections.get_mut(&connection) {
+            slot.connection.respond(stream, response);
+            self.due.insert(connection);
+        }
+    }
+
+    /// Backups that are asked for or under way.
+    fn backups(&self) -> usize {
+        let slots = self.connections.values();
+        slots.map(|slot| slot.connection.backups()).sum()
     }
 
     fn request(&mut self, connection: usize, ask: Ask) -> Request {
@@ -440,6 +458,7 @@ fn operation_bytes(operation: &Operation) -> usize {
     let data_bytes = match operation {
         Operation::Put { key, value } => key.len() + value.len(),
         Operation::Get { key } | Operation::Delete { key } => key.len(),
+        Operation::Backup => 0,
     };
     REQUEST_OVERHEAD_BYTES + data_bytes
 }

@@ -7,19 +7,23 @@ use crate::{
     grpc::{self, Code, Status},
     h2::Header,
     kv::{KEY_MAX_BYTES, VALUE_MAX_BYTES},
-    node::{Answer, SubmitError},
+    node::{Answer, Backup, SubmitError},
     proto::{
         self,
         grpc::health::v1::{
             HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
         },
-        proto::{DeleteRequest, DeleteResponse, GetRequest, GetResponse, PutRequest, PutResponse},
+        proto::{
+            BackupHead, DeleteRequest, DeleteResponse, GetRequest, GetResponse, PutRequest,
+            PutResponse, SaveRequest, SaveResponse, save_response::Part,
+        },
     },
+    raft::Snapshot,
     replica::Operation,
 };
 
 /// The services of which Health tells; the empty name stands for the whole server.
-const HEALTH_SERVICES: [&str; 2] = ["", "raftkv.proto.KvService"];
+const HEALTH_SERVICES: [&str; 3] = ["", "raftkv.proto.KvService", "raftkv.proto.BackupService"];
 
 /// Quoted at most of a path that leads nowhere: an answer is not to cost more than the question.
 const PATH_QUOTED_BYTES: usize = 200;
@@ -29,6 +33,8 @@ const PATH_QUOTED_BYTES: usize = 200;
 pub enum Method {
     /// An operation of KvService.
     Kv(KvMethod),
+    /// `raftkv.proto.BackupService/Save`.
+    Save,
     /// `grpc.health.v1.Health/Check`.
     Check,
     /// `grpc.health.v1.Health/Watch`.
@@ -58,6 +64,7 @@ impl Method {
             b"/raftkv.proto.KvService/Put" => Method::Kv(KvMethod::Put),
             b"/raftkv.proto.KvService/Get" => Method::Kv(KvMethod::Get),
             b"/raftkv.proto.KvService/Delete" => Method::Kv(KvMethod::Delete),
+            b"/raftkv.proto.BackupService/Save" => Method::Save,
             b"/grpc.health.v1.Health/Check" => Method::Check,
             b"/grpc.health.v1.Health/Watch" => Method::Watch,
             b"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
@@ -80,6 +87,8 @@ pub struct Response {
     pub status: Status,
     /// Whether the trailers promise that nothing was applied: repeating the call is safe.
     pub nothing_applied: bool,
+    /// The leader's client address, where a status is all that can carry it; else empty.
+    pub leader_hint: String,
 }
 
 impl Response {
@@ -89,6 +98,7 @@ impl Response {
             message: Some(grpc::encode(message)),
             status: Status::ok(),
             nothing_applied: false,
+            leader_hint: String::new(),
         }
     }
 
@@ -98,6 +108,7 @@ impl Response {
             message: None,
             status,
             nothing_applied: true,
+            leader_hint: String::new(),
         }
     }
 
@@ -107,18 +118,22 @@ impl Response {
             message: None,
             status,
             nothing_applied: false,
+            leader_hint: String::new(),
         }
     }
 
     /// What the trailers carry beside the status.
-    pub fn metadata(&self) -> &'static [Header] {
-        static NOTHING_APPLIED: Header =
-            Header::from_static(proto::APPLIED_TRAILER, proto::APPLIED_NO);
+    pub fn metadata(&self) -> Vec<Header> {
+        let mut fields = Vec::new();
         if self.nothing_applied {
-            std::slice::from_ref(&NOTHING_APPLIED)
-        } else {
-            &[]
+            let (name, no) = (proto::APPLIED_TRAILER, proto::APPLIED_NO);
+            fields.push(Header::from_static(name, no));
         }
+        if !self.leader_hint.is_empty() {
+            let hint = self.leader_hint.clone();
+            fields.push(Header::new(proto::LEADER_TRAILER, hint));
+        }
+        fields
     }
 }
 
@@ -195,11 +210,64 @@ pub fn kv_response(method: KvMethod, answer: Answer) -> Response {
             Code::ResourceExhausted,
             "the leader's disk is full: free some space there; reads go on",
         )),
+        // No answer to any of these methods.
+        Answer::Backup(_) | Answer::NoSnapshot => Response::unknown(Status::new(
+            Code::Internal,
+            "the node answered another question",
+        )),
         Answer::Unknown => Response::unknown(Status::new(
             Code::Unknown,
             "leadership was lost before the outcome was known; the request may take effect or not",
         )),
     }
+}
+
+/// The first message of a backup.
+pub fn backup_head(backup: &Backup) -> SaveResponse {
+    let Snapshot { pos, bytes, hash } = backup.snapshot;
+    let head = BackupHead {
+        index: pos.index.0,
+        term: pos.term.0,
+        revision: backup.revision,
+        keys: backup.keys,
+        bytes,
+        hash: Bytes::copy_from_slice(&hash.to_be_bytes()),
+    };
+    SaveResponse {
+        part: Some(Part::Head(head)),
+    }
+}
+
+/// A message with some of a backup's bytes.
+pub fn backup_chunk(bytes: Bytes) -> SaveResponse {
+    SaveResponse {
+        part: Some(Part::Chunk(bytes)),
+    }
+}
+
+/// How a call for a backup ends that gets none.
+pub fn no_backup(answer: Answer) -> Response {
+    let refused = |code, text: &str| Response::refused(Status::new(code, text));
+    match answer {
+        Answer::NotLeader { leader_hint } => Response {
+            leader_hint,
+            ..refused(Code::Unavailable, "not leader; the leader saves backups")
+        },
+        Answer::Busy { why } => refused(Code::Unavailable, why),
+        Answer::NoSnapshot | Answer::DiskFull => refused(
+            Code::ResourceExhausted,
+            "this node could not write a snapshot: free some space of its disk, its log says more",
+        ),
+        _ => refused(Code::Unavailable, "this node is stopping; try another"),
+    }
+}
+
+/// Checks the request of a backup.
+///
+/// # Errors
+/// INVALID_ARGUMENT for a message that cannot be decoded.
+pub fn backup_request(message: Bytes) -> Result<(), Status> {
+    decode::<SaveRequest>(message).map(drop)
 }
 
 /// The status of a request that the node did not take.

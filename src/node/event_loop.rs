@@ -17,14 +17,14 @@ use tracing::Level;
 
 use super::{
     error::Fatal,
-    handle::{Answer, NodeStatus, Request, Shared},
+    handle::{Answer, Backup, NodeStatus, Request, Shared},
     jobs::Jobs,
     log_line,
     network::{Network, NetworkError},
 };
 use crate::{
     codec::Packet,
-    raft::{Input, Message, Note, RefusalReason, RoleName, Token},
+    raft::{Input, Message, Note, RefusalReason, RoleName, Snapshot, Token},
     replica::{self, Outbox, Replica, Reply},
 };
 
@@ -322,12 +322,13 @@ impl EventLoop {
                 .open
                 .remove(&token)
                 .expect("each request has one reply");
+            let answer = match reply {
+                Reply::Backup { snapshot } => backup(snapshot, &mut self.replica),
+                reply => answer(reply, &self.network),
+            };
             // An asker that is gone wants no answer.
             if let Some(found) = askers.get(&asker)
-                && found
-                    .answers
-                    .send((token, answer(reply, &self.network)))
-                    .is_ok()
+                && found.answers.send((token, answer)).is_ok()
             {
                 woken.insert(asker);
             }
@@ -370,11 +371,28 @@ impl EventLoop {
     }
 }
 
+fn backup(snapshot: Snapshot, replica: &mut Replica<FileMedia>) -> Answer {
+    match replica.open_snapshot(snapshot) {
+        Ok((header, source)) => Answer::Backup(Backup {
+            snapshot,
+            revision: header.revision,
+            keys: header.keys,
+            source: Arc::new(source),
+        }),
+        Err(error) => {
+            tracing::warn!("no backup: {error}");
+            Answer::NoSnapshot
+        }
+    }
+}
+
 fn answer(reply: Reply, network: &Network) -> Answer {
     match reply {
         Reply::Put { .. } => Answer::Put,
         Reply::Get { value, .. } => Answer::Get { value },
         Reply::Delete { found, .. } => Answer::Delete { found },
+        // A snapshot is opened before; here it could not be written.
+        Reply::Backup { .. } | Reply::NoSnapshot => Answer::NoSnapshot,
         Reply::Refused(RefusalReason::NotLeader { leader }) => {
             let hint = leader.map(|node| network.client_address(node));
             Answer::NotLeader {

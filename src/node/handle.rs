@@ -14,11 +14,12 @@ use mio::Waker;
 use parking_lot::Mutex;
 
 use bytes::Bytes;
+use raftkv_wal::FileSource;
 
 use super::timings::Timings;
 use crate::{
     kv::{KEY_MAX_BYTES, VALUE_MAX_BYTES},
-    raft::{Index, NodeId, RoleName, Term, Token},
+    raft::{Index, NodeId, RoleName, Snapshot, Term, Token},
     replica::Operation,
 };
 
@@ -33,6 +34,27 @@ pub struct Request {
     /// What is asked.
     pub operation: Operation,
 }
+
+/// A snapshot's file, open: it stays readable when its name goes.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// Which snapshot it is.
+    pub snapshot: Snapshot,
+    /// The store's revision.
+    pub revision: u64,
+    /// How many keys there are.
+    pub keys: u64,
+    /// Its bytes.
+    pub source: Arc<FileSource>,
+}
+
+impl PartialEq for Backup {
+    fn eq(&self, other: &Backup) -> bool {
+        self.snapshot == other.snapshot && Arc::ptr_eq(&self.source, &other.source)
+    }
+}
+
+impl Eq for Backup {}
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +71,10 @@ pub enum Answer {
         /// Whether the key existed.
         found: bool,
     },
+    /// A snapshot with all that was acknowledged before the request.
+    Backup(Backup),
+    /// No snapshot could be written or opened; the node's log says why.
+    NoSnapshot,
     /// Nothing was applied: this node does not lead.
     NotLeader {
         /// The leader's client address, empty when none is known.
@@ -166,11 +192,12 @@ impl Handle {
     /// # Errors
     /// When it was not queued: nothing was applied.
     pub fn submit(&self, request: Request) -> Result<(), SubmitError> {
-        let (key, value_bytes) = match &request.operation {
-            Operation::Put { key, value } => (key, value.len()),
-            Operation::Get { key } | Operation::Delete { key } => (key, 0),
+        let (key_bytes, value_bytes) = match &request.operation {
+            Operation::Put { key, value } => (key.len(), value.len()),
+            Operation::Get { key } | Operation::Delete { key } => (key.len(), 0),
+            Operation::Backup => (1, 0),
         };
-        if !(1..=KEY_MAX_BYTES).contains(&key.len()) || value_bytes > VALUE_MAX_BYTES {
+        if !(1..=KEY_MAX_BYTES).contains(&key_bytes) || value_bytes > VALUE_MAX_BYTES {
             return Err(SubmitError::Size);
         }
         self.requests

@@ -46,7 +46,7 @@ use jobs::Jobs;
 use network::{NODE_ID_MAX, Network, WAKER};
 
 pub use error::{Fatal, StartError};
-pub use handle::{Answer, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
+pub use handle::{Answer, Backup, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
 pub use identity::{DataDir, Identity, Incarnation};
 pub use peer_list::{MEMBERS_MAX, check_address, parse_peers, split_address};
 pub use stopped::StoppedDir;

@@ -1,6 +1,7 @@
 //! The one interpreter of the FSM's effects: log, state machine and messages, with no socket, no
 //! clock and no thread. The node, the simulator and the benches all run this.
 
+mod backups;
 mod snapshots;
 
 use std::{
@@ -45,6 +46,8 @@ pub enum Operation {
         /// 1 byte to 4 KiB.
         key: Bytes,
     },
+    /// Have a snapshot with all that was acknowledged before.
+    Backup,
 }
 
 /// What became of an operation.
@@ -69,6 +72,13 @@ pub enum Reply {
         /// Where its entry stands.
         at: LogPos,
     },
+    /// There is such a snapshot, durable.
+    Backup {
+        /// For [`Replica::open_snapshot`].
+        snapshot: Snapshot,
+    },
+    /// A snapshot was to be written and could not be: [`Outbox::warnings`] has the reason.
+    NoSnapshot,
     /// Refused: nothing was applied.
     Refused(RefusalReason),
     /// Accepted by a leader that then ceased to lead: applied or not, nobody here knows.
@@ -159,6 +169,14 @@ const APPLY_MAX_ENTRIES: u64 = 4096;
 /// And fewer while a snapshot is written: a change then copies what the snapshot still shares.
 const APPLY_MAX_ENTRIES_WHILE_WRITING: u64 = 512;
 
+/// What a read is answered with.
+enum Read {
+    /// The value of this key.
+    Value(Bytes),
+    /// A snapshot.
+    Backup,
+}
+
 /// One member: consensus, log and state machine.
 pub struct Replica<M: Media> {
     raft: Raft,
@@ -183,9 +201,11 @@ pub struct Replica<M: Media> {
     /// Accepted commands, in log order.
     accepted: VecDeque<(LogPos, Token)>,
     /// What each unanswered read asks for.
-    reads: BTreeMap<Token, Bytes>,
+    reads: BTreeMap<Token, Read>,
     /// Confirmed reads that wait for an index to be applied, in order.
     confirmed: VecDeque<(Index, Vec<Token>)>,
+    /// Confirmed backups that wait for a snapshot of an index or a later one.
+    backups: Vec<(Index, Token)>,
     snapshots: Snapshots<M>,
 }
 
@@ -221,6 +241,7 @@ impl<M: Media> Replica<M> {
             accepted: VecDeque::new(),
             reads: BTreeMap::new(),
             confirmed: VecDeque::new(),
+            backups: Vec::new(),
             snapshots: Snapshots::default(),
         }
     }
@@ -282,7 +303,12 @@ impl<M: Media> Replica<M> {
                 Operation::Put { key, value } => Command::Put { key, value },
                 Operation::Delete { key } => Command::Delete { key },
                 Operation::Get { key } => {
-                    self.reads.insert(token, key);
+                    self.reads.insert(token, Read::Value(key));
+                    tokens.push(token);
+                    continue;
+                }
+                Operation::Backup => {
+                    self.reads.insert(token, Read::Backup);
                     tokens.push(token);
                     continue;
                 }
@@ -554,17 +580,20 @@ impl<M: Media> Replica<M> {
         while let Some((index, _)) = self.confirmed.front()
             && (*index <= self.applied || planted!("read_served_before_applied"))
         {
-            let (_, tokens) = self.confirmed.pop_front().expect("just seen");
+            let (index, tokens) = self.confirmed.pop_front().expect("just seen");
             for token in tokens {
-                let key = self
-                    .reads
-                    .remove(&token)
-                    .expect("each read is answered once");
-                let value = self.kv.get(&key).map(|stored| stored.value);
-                let at = self.applied;
-                out.replies.push((token, Reply::Get { value, at }));
+                let read = self.reads.remove(&token);
+                match read.expect("each read is answered once") {
+                    Read::Value(key) => {
+                        let value = self.kv.get(&key).map(|stored| stored.value);
+                        let at = self.applied;
+                        out.replies.push((token, Reply::Get { value, at }));
+                    }
+                    Read::Backup => self.backups.push((index, token)),
+                }
             }
         }
+        self.answer_backups(out);
     }
 }
 

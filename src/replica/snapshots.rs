@@ -202,7 +202,9 @@ impl<M: Media> Replica<M> {
         let last = self.storage.snapshots().last();
         let (included, bytes) = last.map_or((Index::ZERO, 0), |s| (s.pos.index, s.bytes));
         let since = self.raft.log().bytes(included, self.applied);
-        let due = since >= policy.log_bytes.max(bytes / 2) || *requested;
+        let due = since >= policy.log_bytes.max(bytes / 2)
+            || *requested
+            || self.backups.iter().any(|(index, _)| *index > included);
         let hindered = fetch.is_some() || marked.is_some() || *retry_ticks > 0;
         if !due || hindered || self.snapshots.is_busy() || self.applied <= included {
             return;
@@ -252,8 +254,9 @@ impl<M: Media> Replica<M> {
         let Some(snapshot) = self.snapshots.marked.take() else {
             return Ok(());
         };
-        let compact = self.storage.compact(self.snapshots.policy.kept);
+let compact = self.storage.compact(self.snapshots.policy.kept);
         self.snapshots.untidy = Some(Seq::NONE);
+        self.answer_backups(out);
         self.step(Input::SnapshotTaken { snapshot, compact }, out)
     }
 
@@ -287,7 +290,10 @@ impl<M: Media> Replica<M> {
                 self.snapshots.fetch = None;
                 self.storage.discard_snapshot(Origin::Fetched)
             }
-            _ => self.storage.discard_snapshot(Origin::Taken),
+            _ => {
+                self.refuse_backups(out);
+                self.storage.discard_snapshot(Origin::Taken)
+            }
         };
         if let Err(error) = dropped {
             out.warnings.push(format!("cannot remove it: {error}"));

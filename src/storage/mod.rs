@@ -27,7 +27,7 @@ use replay::Replay;
 
 pub use error::{Error, SnapshotError};
 pub use job::{Done, Job, JobError};
-pub use snapshot::{Header, Loading, Reader, Writer};
+pub use snapshot::{CHUNK_BYTES, Header, Loading, Reader, Writer};
 pub use survey::{LogSurvey, SnapshotReport, Survey};
 
 /// How many snapshots are kept: should the newest turn out to be damaged, the one before it and

@@ -34,7 +34,7 @@ const HASH_BYTES: usize = 16;
 /// More voters than this no cluster has.
 const VOTERS_MAX: u32 = 1024;
 /// Chunks are cut at the first entry from here on.
-pub(crate) const CHUNK_BYTES: usize = 256 << 10;
+pub const CHUNK_BYTES: usize = 256 << 10;
 /// So no chunk is larger than this: the largest entry may begin one byte before.
 const CHUNK_MAX_BYTES: usize = CHUNK_BYTES + (2 << 20);
 /// Keys and values.

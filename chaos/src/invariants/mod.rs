@@ -231,7 +231,9 @@ impl Checks {
                 self.reads.acknowledged(at.index);
             }
             Reply::Get { at, .. } => self.reads.served(token, *at, &self.ledger, nodes),
-            Reply::Refused(_) | Reply::Unknown => self.reads.ended(token),
+            Reply::Refused(_) | Reply::Unknown | Reply::Backup { .. } | Reply::NoSnapshot => {
+                self.reads.ended(token);
+            }
         }
     }
 

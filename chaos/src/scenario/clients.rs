@@ -357,6 +357,9 @@ impl Clients {
             },
             Reply::Refused(why) => return self.refused(sim, client, call, *why),
             Reply::Unknown => return self.give_up(sim, client, call, overload),
+            Reply::Backup { .. } | Reply::NoSnapshot => {
+                unreachable!("these clients save no backups")
+            }
         };
         match told {
             Told::Got { .. } => self.clients[client].reads += 1,

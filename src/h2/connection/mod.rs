@@ -275,6 +275,12 @@ impl Connection {
         self.outbox.len() + self.queued_bytes
     }
 
+    /// Bytes of one stream that wait behind flow control, or for the socket to take others.
+    pub fn queued_bytes(&self, stream: StreamId) -> usize {
+        let stream = self.streams.get(stream.0);
+        stream.map_or(0, |stream| stream.queue.iter().map(Bytes::len).sum())
+    }
+
     /// Streams that have not ended.
     pub fn open_streams(&self) -> usize {
         self.streams.len()

@@ -1,7 +1,9 @@
-//! The raftkv client: put, get and delete from a shell.
+//! The raftkv client: put, get and delete from a shell, and backups.
 //!
 //! What was asked for goes to stdout, everything else to stderr, and the exit code says what
 //! became of it: see [`exit`].
+
+mod backup;
 
 use std::{
     io::{self, IsTerminal, Read, Write},
@@ -30,6 +32,8 @@ mod exit {
     pub const OUTCOME_UNKNOWN: u8 = 4;
     /// Nothing was applied, and the same command never will be: too large, say.
     pub const REFUSED: u8 = 5;
+    /// A file is not what was once written.
+    pub const DAMAGED: u8 = 6;
 }
 
 const EXAMPLES: &str = "\
@@ -37,11 +41,13 @@ Examples:
   raftkv-cli put fruit apple                 store a value
   raftkv-cli get fruit                       print it
   raftkv-cli put notes < notes.txt           store what stdin holds
+  raftkv-cli backup save today.snapshot      save all of it to a file
 ";
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0 done   1 no such key   2 usage   3 unavailable, nothing applied   4 outcome unknown   5 refused
+  6 a backup is damaged
 ";
 
 /// Talks to a raftkv cluster; follows the leader.
@@ -96,6 +102,9 @@ enum Command {
         #[arg(allow_hyphen_values = true)]
         key: String,
     },
+    /// Save the store to a file, or check such a file
+    #[command(subcommand)]
+    Backup(backup::Command),
 }
 
 fn main() -> ExitCode {
@@ -125,6 +134,7 @@ fn run(arguments: Arguments) -> Result<u8, (u8, String)> {
             true => confirm(),
             false => Err(not_found(&key)),
         },
+        Command::Backup(command) => backup::run(&command, &mut client),
     }
 }
 
@@ -167,7 +177,7 @@ fn not_found(key: &str) -> (u8, String) {
 fn explain(error: Error) -> (u8, String) {
     let code = match error {
         Error::Endpoint { .. } => exit::USAGE,
-        Error::Unavailable { .. } => exit::UNAVAILABLE,
+        Error::Unavailable { .. } | Error::BackupFailed { .. } => exit::UNAVAILABLE,
         Error::Refused { .. } => exit::REFUSED,
         Error::OutcomeUnknown(_) => exit::OUTCOME_UNKNOWN,
     };
