@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use raftkv::{
     node::{Config, MEMBERS_MAX, StartError, check_address, parse_peers, split_address},
-    offline::Output,
+    offline::{Origins, Output, Restore},
     raft::NodeId,
 };
 use tracing_subscriber::filter::LevelFilter;
@@ -58,6 +58,76 @@ pub enum Command {
     /// Show what a stopped node's directory holds; changes nothing
     #[command(subcommand)]
     Inspect(Inspect),
+    /// Make the directory of one node of a new cluster that begins with a backup
+    Restore(RestoreFlags),
+}
+
+/// The flags of `raftkv restore`.
+#[derive(Args, Debug)]
+pub struct RestoreFlags {
+    /// What `raftkv-cli backup save` made
+    #[arg(required_unless_present = "from_dir", conflicts_with = "from_dir")]
+    file: Option<PathBuf>,
+    /// In place of a file: the --data-dir of a stopped node, when the majority of its cluster is
+    /// lost. What it lacks is lost as well
+    #[arg(long, value_name = "DIR")]
+    from_dir: Option<PathBuf>,
+    /// This node's id
+    #[arg(long, env = "RAFTKV_NODE_ID", value_name = "N")]
+    node_id: u64,
+    /// Every node of the new cluster, with where it accepts the others; the same on each
+    #[arg(
+        long,
+        env = "RAFTKV_PEERS",
+        value_name = "0@HOST:PORT,1@…",
+        value_parser = parse_peers
+    )]
+    peers: BTreeMap<NodeId, String>,
+    /// Where to make the directory: absent or empty
+    #[arg(long, env = "RAFTKV_DATA_DIR", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Any text, the same on each node, and another one each time that a backup is restored: nodes
+    /// of different attempts then never mix
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    token: String,
+    /// Take a survivor's state without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+impl RestoreFlags {
+    /// Checks what no flag alone can tell.
+    ///
+    /// # Errors
+    /// The flag, its value and the cure.
+    pub fn check(&self) -> Result<Restore, StartError> {
+        let node_id = NodeId(self.node_id);
+        if !self.peers.contains_key(&node_id) {
+            return Err(not_among_peers(node_id));
+        }
+        let origin = match (&self.from_dir, &self.file) {
+            (Some(directory), _) => Origins::Survivor(directory.clone()),
+            (None, Some(file)) => Origins::File(file.clone()),
+            (None, None) => {
+                let text = "no backup is named; give its FILE, or --from-dir DIR";
+                return Err(StartError::Flag(text.to_owned()));
+            }
+        };
+        Ok(Restore {
+            origin,
+            peers: self.peers.clone(),
+            token: self.token.clone(),
+            node_id,
+            data_dir: self.data_dir.clone(),
+        })
+    }
+}
+
+fn not_among_peers(node_id: NodeId) -> StartError {
+    StartError::Flag(format!(
+        "--node-id {node_id} is not among --peers; name this node there, or give it one of those \
+         ids"
+    ))
 }
 
 /// The flags of `raftkv verify`.
@@ -317,10 +387,7 @@ impl NodeFlags {
         let kv_listen = given("--kv-listen", self.kv_listen)?;
         let data_dir = given("--data-dir", self.data_dir)?;
         let Some(own_address) = peers.get(&node_id) else {
-            return Err(StartError::Flag(format!(
-                "--node-id {node_id} is not among --peers; name this node there, or give it one \
-                 of those ids"
-            )));
+            return Err(not_among_peers(node_id));
         };
         let advertised = match self.kv_advertise {
             Some(address) if is_unspecified(&address) => {

@@ -6,7 +6,7 @@ mod flags;
 mod log;
 
 use std::{
-    io::{self, BufWriter, StdoutLock, Write as _},
+    io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _},
     net::TcpListener,
     process::ExitCode,
     sync::{Arc, atomic::AtomicBool},
@@ -49,6 +49,10 @@ fn run() -> Result<(), Failure> {
         Some(Command::Dev(flags)) => dev::run(&flags),
         Some(Command::Verify(flags)) => print(|out| offline::verify(&flags.dir, out)),
         Some(Command::Inspect(command)) => print(|out| inspect(&command, out)),
+        Some(Command::Restore(flags)) => {
+            let restore = flags.check().map_err(failure)?;
+            print(|out| offline::restore(&restore, |risk| confirm(risk, flags.yes), out))
+        }
         None => serve(cli.node.check().map_err(failure)?),
     }
 }
@@ -64,6 +68,22 @@ fn print(
         Err(failure) if failure.code != 0 => Err((failure.code, failure.text)),
         _ => Ok(()),
     }
+}
+
+/// Says what may be lost, and asks whoever sits at a terminal.
+fn confirm(risk: &str, yes: bool) -> Result<bool, offline::Failure> {
+    // Without a reader of stderr there is nobody to ask either.
+    let _ = writeln!(io::stderr(), "{risk}");
+    if yes {
+        return Ok(true);
+    }
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    let _ = write!(io::stderr(), "Make a new cluster of it? Type yes: ");
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer);
+    Ok(read.is_ok() && answer.trim() == "yes")
 }
 
 fn inspect(command: &Inspect, out: &mut impl io::Write) -> Result<(), offline::Failure> {

@@ -188,7 +188,7 @@ impl DataDir {
 
 /// Makes the directory and its parents as far as they are absent. Those that were made here are
 /// durable on return.
-fn create_directory(path: &Path) -> io::Result<()> {
+pub(super) fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -203,7 +203,7 @@ fn create_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StartError> {
+pub(super) fn lock(path: &Path) -> Result<File, StartError> {
     let lock_path = path.join(LOCK_FILE);
     let failed = |error: io::Error| StartError::io(&lock_path, error);
     let mut options = OpenOptions::new();
@@ -262,11 +262,7 @@ fn create(
     if cluster_id.is_none() {
         check_unused(path)?;
     }
-    let mut incarnation = [0; 16];
-    getrandom::fill(&mut incarnation).map_err(|error| StartError::System {
-        doing: "drawing an incarnation",
-        error: io::Error::other(error),
-    })?;
+    let incarnation = draw_incarnation()?;
     let identity = Identity {
         cluster_id: cluster_id.unwrap_or_else(|| first_cluster_id(peers)),
         node_id,
@@ -276,12 +272,23 @@ fn create(
     let pins = BTreeMap::from([(node_id, incarnation)]);
     let made = create_directory(&path.join(WAL_DIRECTORY))
         .and_then(|()| write_pins(path, &pins))
-        .and_then(|()| {
-            let body = encode_identity(&identity);
-            sealed::write(&path.join(IDENTITY_FILE), &IDENTITY_FORMAT, &body)
-        });
+        .and_then(|()| write_identity(path, &identity));
     made.map_err(|error| StartError::io(path, error))?;
     Ok((identity, pins))
+}
+
+pub(super) fn draw_incarnation() -> Result<Incarnation, StartError> {
+    let mut incarnation = [0; 16];
+    getrandom::fill(&mut incarnation).map_err(|error| StartError::System {
+        doing: "drawing an incarnation",
+        error: io::Error::other(error),
+    })?;
+    Ok(incarnation)
+}
+
+pub(super) fn write_identity(directory: &Path, identity: &Identity) -> io::Result<()> {
+    let body = encode_identity(identity);
+    sealed::write(&directory.join(IDENTITY_FILE), &IDENTITY_FORMAT, &body)
 }
 
 fn check_unused(path: &Path) -> Result<(), StartError> {
@@ -394,7 +401,7 @@ fn decode_identity(body: &str) -> Option<Identity> {
     })
 }
 
-fn write_pins(directory: &Path, pins: &BTreeMap<NodeId, Incarnation>) -> io::Result<()> {
+pub(super) fn write_pins(directory: &Path, pins: &BTreeMap<NodeId, Incarnation>) -> io::Result<()> {
     let body: String = pins
         .iter()
         .map(|(node, incarnation)| format!("pin {node} {}\n", hex(*incarnation)))

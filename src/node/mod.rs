@@ -12,6 +12,7 @@ mod log_line;
 mod network;
 mod peer_list;
 mod resolver;
+mod restored;
 mod sealed;
 mod socket;
 mod stopped;
@@ -49,6 +50,7 @@ pub use error::{Fatal, StartError};
 pub use handle::{Answer, Backup, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
 pub use identity::{DataDir, Identity, Incarnation};
 pub use peer_list::{MEMBERS_MAX, check_address, parse_peers, split_address};
+pub use restored::{RestoredDir, restored_cluster_id};
 pub use stopped::StoppedDir;
 pub use timings::Timings;
 

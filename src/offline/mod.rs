@@ -2,11 +2,13 @@
 //! and making new directories of a backup. The first two change nothing.
 
 mod inspect;
+mod restore;
 mod verify;
 
 use std::{fmt::Write as _, io, path::Path};
 
 pub use inspect::{Output, inspect_log, inspect_meta, inspect_snapshots};
+pub use restore::{Origins, REVISION_STEP, Restore, restore};
 pub use verify::verify;
 
 use crate::{
