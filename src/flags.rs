@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser,
+    error::ErrorKind,
+};
 use raftkv::{
     node::{Config, MEMBERS_MAX, StartError, check_address, parse_peers, split_address},
     offline::{Origins, Output, Restore},
@@ -88,7 +91,7 @@ pub struct RestoreFlags {
     data_dir: PathBuf,
     /// Any text, the same on each node, and another one each time that a backup is restored: nodes
     /// of different attempts then never mix
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     token: String,
     /// Take a survivor's state without asking
     #[arg(long)]

@@ -174,7 +174,8 @@ impl Hello {
             let (theirs, ours) = (hex(&self.cluster_id), hex(&me.cluster_id));
             let reason = format!(
                 "node {node} is of cluster {theirs}, not of {ours}; give it the --peers of this \
-                 cluster and an empty --data-dir, or another address"
+                 cluster and an empty --data-dir, in a restored cluster one that raftkv restore \
+                 made, or give it another address"
             );
             return refuse(Code::Cluster, reason);
         }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    fs,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -44,6 +45,7 @@ pub fn verify(path: &Path, out: &mut impl Write) -> Result<(), Failure> {
             }
         }
     }
+    check.others()?;
     check.end()
 }
 
@@ -93,6 +95,33 @@ impl<W: Write> Check<'_, W> {
         writeln!(self.out, "{word:<10} {file}  {text}").map_err(Failure::output)
     }
 
+    fn unused(&mut self, file: impl Display, text: &str) -> Result<(), Failure> {
+        writeln!(self.out, "{:<10} {file}  {text}", "unused").map_err(Failure::output)
+    }
+
+    /// What lies in the directory and holds nothing that was ever promised to anybody.
+    fn others(&mut self) -> Result<(), Failure> {
+        let failed = |error| StartError::io(&self.directory, error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+            names.push(entry.map_err(failed)?.file_name());
+        }
+        names.retain(|name| {
+            !["identity", "pins", "wal"]
+                .iter()
+                .any(|known| name == known)
+        });
+        names.sort();
+        for name in names {
+            let text = match name == *"raftkv.pid" {
+                true => "the lock",
+                false => "no file of raftkv that counts",
+            };
+            self.unused(self.directory.join(name).display(), text)?;
+        }
+        Ok(())
+    }
+
     fn storage(&self, error: impl Into<storage::Error>) -> StartError {
         StartError::Storage {
             directory: self.directory.clone(),
@@ -109,8 +138,7 @@ impl<W: Write> Check<'_, W> {
             self.snapshot(found)?;
         }
         for file in survey.others {
-            writeln!(self.out, "{:<10} {file}  no part of log or state", "unused")
-                .map_err(Failure::output)?;
+            self.unused(file, "no part of log or state")?;
         }
         let file = self.directory.join("wal");
         if let Some(log) = survey.log {
@@ -127,8 +155,7 @@ impl<W: Write> Check<'_, W> {
             state,
         } = found;
         if !is_named {
-            let text = "named by no record: removed at the next start";
-            return writeln!(self.out, "{:<10} {file}  {text}", "unused").map_err(Failure::output);
+            return self.unused(file, "named by no record: removed at the next start");
         }
         let state = state.map_err(|error| self.storage(error));
         let found = state.as_ref().map(|(header, snapshot)| {
@@ -183,6 +210,10 @@ fn segment(found: &Intact) -> String {
 }
 
 fn log_line(log: &LogSurvey) -> String {
+    if log.last == log.base {
+        let (index, term) = (log.base.index, log.base.term);
+        return format!("the log has no entry behind index {index} of term {term}");
+    }
     format!(
         "the log goes from index {} to {} of term {}",
         log.base.index.next(),

@@ -31,7 +31,8 @@ pub struct Survey {
 pub struct SnapshotReport {
     /// Its file, as an operator knows it.
     pub file: String,
-    /// Whether the log names it. What it does not name goes at the next start.
+    /// Whether the log names it, or may do so, being damaged. What a sound log does not name goes
+    /// at the next start.
     pub is_named: bool,
     /// What it is, when all of it was read and found to be right.
     pub state: Result<(Header, Snapshot), SnapshotError>,
@@ -67,11 +68,14 @@ impl Survey {
         })?;
         let names = list(media)?;
         let named: Vec<Snapshot> = replay.mark.snapshots.clone();
-        let snapshots = snapshot_reports(media, owner, &names, &named);
+        let sound = segments.iter().all(|segment| segment.state.is_ok());
+        let mut snapshots = snapshot_reports(media, owner, &names, &named);
+        snapshots
+            .iter_mut()
+            .for_each(|found| found.is_named |= !sound);
         let ours = |name: &&String| !name.ends_with(".wal") && !name.ends_with(".snapshot");
         let others = names.iter().filter(ours);
         let others = others.map(|name| media.describe(name)).collect();
-        let sound = segments.iter().all(|segment| segment.state.is_ok());
         let log = sound.then(|| match unusable {
             Some(error) => Err(error),
             None => log_of(&replay, &snapshots),
