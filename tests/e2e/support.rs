@@ -88,6 +88,14 @@ pub fn raftkv() -> Command {
     command
 }
 
+/// Runs `raftkv-cli` with these words and a file, for this cluster.
+pub fn raftkv_cli(cluster: &Cluster, words: &[&str], file: &Path) -> End {
+    let mut command = Command::new(program().with_file_name("raftkv-cli"));
+    command.stdin(Stdio::null()).args(words).arg(file);
+    command.args(["--endpoints", &cluster.endpoints(), "--timeout", "60s"]);
+    Process::start(command).end()
+}
+
 /// Where it is: in `RAFTKV_BIN_DIR`, where cargo says (which it does in the package of the program
 /// only), or in a profile's directory beside the test's own.
 pub fn program() -> PathBuf {
@@ -118,6 +126,8 @@ pub struct Process {
 pub struct End {
     /// Its exit code, if it was not killed.
     pub code: Option<i32>,
+    /// What it wrote to stdout, as far as nobody waited for it.
+    pub stdout: Vec<String>,
     /// What it wrote to stderr.
     pub stderr: Vec<String>,
 }
@@ -204,9 +214,11 @@ impl Process {
     pub fn end(mut self) -> End {
         let until = Instant::now() + PATIENCE;
         while self.stderr.next(until).is_some() {}
+        while self.stdout.next(until).is_some() {}
         let status = self.child.wait().expect("our child");
         End {
             code: status.code(),
+            stdout: std::mem::take(&mut self.stdout.seen),
             stderr: std::mem::take(&mut self.stderr.seen),
         }
     }
@@ -229,6 +241,11 @@ impl End {
     /// Its last line on stderr.
     pub fn last_line(&self) -> &str {
         self.stderr.last().map_or("", String::as_str)
+    }
+
+    /// Checks the exit code.
+    pub fn assert_code(&self, code: i32) {
+        assert_eq!(self.code, Some(code), "{self:#?}");
     }
 
     /// Checks exit code and last line.
@@ -280,6 +297,17 @@ impl Cluster {
             let _ = write!(peers, "{}{id}@{raft}", if id == 0 { "" } else { "," });
         }
         peers
+    }
+
+    /// A place for a file of the test.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Where nodes serve clients.
+    pub fn endpoints(&self) -> String {
+        let clients = self.addresses.iter().map(|(_, clients)| clients.as_str());
+        clients.collect::<Vec<_>>().join(",")
     }
 
     /// Where the node keeps its data.
