@@ -164,6 +164,8 @@ impl SegmentFile for Copy {
 
     fn seal(&mut self) {}
 
+    fn release(&self) {}
+
     fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.0[range]
     }
