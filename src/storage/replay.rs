@@ -19,6 +19,8 @@ pub(super) struct Replay {
     /// The newest mark: which snapshots there are.
     pub(super) mark: Mark,
     entries: Vec<Found>,
+    /// An entry was taken, whatever became of it.
+    has_begun: bool,
     /// What comes before the first entry; of a purged log only the index is known.
     start: Option<Start>,
 }
@@ -85,6 +87,7 @@ impl Replay {
         let entry = codec::decode_entry(Bytes::copy_from_slice(record.body));
         let entry = entry.map_err(|error| error.to_string())?;
         let pos = entry.pos;
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
         let start = *self.start.get_or_insert(Start::Purged(pos.index.before()));
         if pos.index <= start.index() {
             let Start::Purged(_) = start else {
@@ -95,7 +98,11 @@ impl Replay {
         } else {
             let at = (pos.index.0 - start.index().0 - 1) as usize;
             if at > self.entries.len() {
-                return Err(format!("entry {pos} after {}", self.last_index()));
+                // At the head of a purged log the mark is a copy: what followed it there is gone.
+                let Some(Start::Installed(_)) = self.start.filter(|_| is_first) else {
+                    return Err(format!("entry {pos} after {}", self.last_index()));
+                };
+                self.start = Some(Start::Purged(pos.index.before()));
             }
             self.entries.truncate(at);
         }
