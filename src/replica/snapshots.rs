@@ -254,7 +254,7 @@ impl<M: Media> Replica<M> {
         let Some(snapshot) = self.snapshots.marked.take() else {
             return Ok(());
         };
-let compact = self.storage.compact(self.snapshots.policy.kept);
+        let compact = self.storage.compact(self.snapshots.policy.kept);
         self.snapshots.untidy = Some(Seq::NONE);
         self.answer_backups(out);
         self.step(Input::SnapshotTaken { snapshot, compact }, out)

@@ -122,8 +122,9 @@ fn one_node(directory: &Path, keys: u64, slice: Duration) -> Result<Value, Box<d
     drop(load);
     stop(node)?;
 
-    let (starts, cold, restart_peak) = starts(&config, &memory)?;
-    let (warm_s, cold_s) = (median(starts), (!cold.is_empty()).then(|| median(cold)));
+    let starts = Starts::measure(&config, &memory)?;
+    let (warm_s, restart_peak) = (median(starts.warm_s), starts.peak_mib);
+    let cold_s = (!starts.cold_s.is_empty()).then(|| median(starts.cold_s));
     let cold_text = cold_s.map_or("not permitted".to_owned(), |s| format!("{s:.2} s"));
     println!(
         "  restart until the first put: {warm_s:.2} s; with no page cached: {cold_text}; \
@@ -143,27 +144,40 @@ fn one_node(directory: &Path, keys: u64, slice: Duration) -> Result<Value, Box<d
     }))
 }
 
-/// Starts the node again and again, with its files in the page cache and without: seconds until
-/// it takes a put, and the most memory it took.
-fn starts(config: &Config, memory: &Memory) -> Result<(Vec<f64>, Vec<f64>, u64), Box<dyn Error>> {
-    let (mut warm, mut cold, mut peak) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..STARTS {
-        for (times, is_cold) in [(&mut warm, false), (&mut cold, true)] {
-            if is_cold && !drop_page_cache() {
-                continue;
+/// Seconds that starts took until the node took a put, and the most memory of any.
+#[derive(Default)]
+struct Starts {
+    warm_s: Vec<f64>,
+    /// With no file in the page cache, where that is permitted.
+    cold_s: Vec<f64>,
+    peak_mib: u64,
+}
+
+impl Starts {
+    fn measure(config: &Config, memory: &Memory) -> Result<Starts, Box<dyn Error>> {
+        let mut starts = Starts::default();
+        for _ in 0..STARTS {
+            for is_cold in [false, true] {
+                if is_cold && !drop_page_cache() {
+                    continue;
+                }
+                memory.forget_peak();
+                let began = Instant::now();
+                let node = Node::start(config.clone())?;
+                let mut load = Load::new(&node);
+                load.lead()?;
+                let took_s = began.elapsed().as_secs_f64();
+                match is_cold {
+                    true => starts.cold_s.push(took_s),
+                    false => starts.warm_s.push(took_s),
+                }
+                starts.peak_mib = starts.peak_mib.max(memory.peak_mib());
+                drop(load);
+                stop(node)?;
             }
-            memory.forget_peak();
-            let began = Instant::now();
-            let node = Node::start(config.clone())?;
-            let mut load = Load::new(&node);
-            load.lead()?;
-            times.push(began.elapsed().as_secs_f64());
-            peak = peak.max(memory.peak_mib());
-            drop(load);
-            stop(node)?;
         }
+        Ok(starts)
     }
-    Ok((warm, cold, peak))
 }
 
 /// Three nodes, of which the third begins with nothing when the others' logs are purged.
