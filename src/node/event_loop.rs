@@ -48,6 +48,8 @@ pub(super) struct EventLoop {
     /// Late ticks beyond this are forgotten: after a pause, time must not jump past a leader who
     /// is alive.
     pub(super) late_ticks_max: u32,
+    /// The least time after which followers campaign.
+    pub(super) election_timeout_ticks: u32,
     /// There is nobody to hand leadership to.
     pub(super) is_alone: bool,
     /// Whose each open request is, and by which token they know it.
@@ -193,12 +195,7 @@ impl EventLoop {
         }
         self.flush(now_ms);
         while self.replica.needs_sync() {
-            let sync_began = Instant::now();
-            self.replica.sync_log().map_err(Fatal::Replica)?;
-            let took = sync_began.elapsed();
-            self.shared.timings.lock().sync(took);
-            synced += took;
-            self.replica.go_on(&mut self.out).map_err(Fatal::Replica)?;
+            synced += self.sync().map_err(Fatal::Replica)?;
             self.flush(now_ms);
         }
         if let Some(job) = self.replica.take_job() {
@@ -260,6 +257,29 @@ impl EventLoop {
             }
         }
         self.replica.upkeep(&mut self.out)
+    }
+
+    /// Returns how long the disk took. A leader whose disk takes longer than followers are patient
+    /// is deposed each time; it hands over instead, while it still can.
+    fn sync(&mut self) -> Result<Duration, replica::Error> {
+        let began = Instant::now();
+        self.replica.sync_log()?;
+        let took = began.elapsed();
+        self.shared.timings.lock().sync(took);
+        self.replica.go_on(&mut self.out)?;
+        let patience = TICK * self.election_timeout_ticks;
+        let leads = self.replica.status().role == RoleName::Leader;
+        if took >= patience && leads && !self.is_alone {
+            tracing::warn!(
+                "a sync of the log took {} ms, longer than the election timeout of {} ms: handing \
+                 leadership over; look at the disk",
+                took.as_millis(),
+                patience.as_millis()
+            );
+            self.replica
+                .step(Input::Transfer { to: None }, &mut self.out)?;
+        }
+        Ok(took)
     }
 
     fn flush(&mut self, now_ms: u64) {

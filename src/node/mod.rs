@@ -136,6 +136,7 @@ impl Node {
             election: ElectionGate::new(log_is_empty),
             clock: Clock::new(),
             late_ticks_max: ticks(config.heartbeat_ms),
+            election_timeout_ticks: ticks(config.election_timeout_ms),
             is_alone: config.peers.len() == 1,
             open: BTreeMap::new(),
             next_token: 0,
