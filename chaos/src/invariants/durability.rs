@@ -12,6 +12,8 @@ pub(crate) enum Damage {
     /// The last trailer of a file changed, and with it whatever proved the bytes before
     /// (docs/wal.md, what cannot be decided).
     ToTheEnd,
+    /// Bytes of a file beside the log changed: the log has everything.
+    Snapshot,
 }
 
 /// What became of opening a disk.
@@ -32,7 +34,7 @@ pub(crate) fn opened(
 ) -> Opened {
     let id = shadow.id;
     let verdict = shadow.compare(found);
-    let Some(damage) = damage else {
+    let Some(damage) = damage.filter(|&damage| damage != Damage::Snapshot) else {
         let synced = shadow.synced();
         let kept = found.hard.term >= synced.hard.term
             && match verdict {

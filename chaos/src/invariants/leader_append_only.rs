@@ -5,6 +5,17 @@ use raftkv::raft::{Index, RoleName, Status};
 
 use super::hold;
 
+/// A node replaces its log by a snapshot.
+pub(super) fn installed(after: &Status) {
+    hold!(
+        LeaderAppendOnly,
+        after.role != RoleName::Leader,
+        "n{} leads term {} and replaces its log",
+        after.id,
+        after.hard.term
+    );
+}
+
 /// A node writes entries from `first` on.
 pub(super) fn check(before: &Status, after: &Status, first: Index) {
     let leads = before.role == RoleName::Leader && before.hard.term == after.hard.term;

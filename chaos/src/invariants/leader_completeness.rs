@@ -3,7 +3,7 @@
 
 use raftkv::raft::{LogPos, RoleName};
 
-use super::{Step, hold, index_of, ledger::Ledger};
+use super::{Shadow, Step, hold, index_of, ledger::Ledger};
 
 /// A node leads: it has all that earlier terms committed.
 pub(super) fn elected(step: &Step, ledger: &Ledger) {
@@ -19,6 +19,24 @@ pub(super) fn elected(step: &Step, ledger: &Ledger) {
         "n{id} leads term {term} without {}, committed in term {}",
         last.pos,
         last.by
+    );
+}
+
+/// A node replaces its log, as `log` has it still, by a snapshot that ends with `pos`: nothing that
+/// is committed goes with that.
+pub(super) fn installed(log: &Shadow, pos: LogPos, ledger: &Ledger) {
+    let id = log.id;
+    hold!(
+        StateMachineSafety,
+        ledger.holds(pos),
+        "n{id} installs a snapshot of {pos}, which is not committed"
+    );
+    let next = pos.index.next();
+    let lost = ledger.get(next).map(|known| known.chain);
+    hold!(
+        LeaderCompleteness,
+        lost.is_none() || log.view().chain_at(next) != lost,
+        "n{id} installs a snapshot of {pos} and drops {next}, which is committed"
     );
 }
 

@@ -7,7 +7,7 @@ use raftkv::{
     raft::{Index, LogPos, Term},
 };
 
-use super::place_of;
+use super::{place_of, shadow::Link};
 
 /// A committed entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,16 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn get(&self, index: Index) -> Option<Committed> {
         self.entries.get(place_of(index)?).copied()
+    }
+
+    /// The entries up to `upto`.
+    pub(crate) fn links(&self, upto: Index) -> Vec<Link> {
+        let entries = self.entries.iter().take(upto.0 as usize);
+        let link = |known: &Committed| Link {
+            term: known.pos.term,
+            chain: known.chain,
+        };
+        entries.map(link).collect()
     }
 
     pub(crate) fn last(&self) -> Option<Committed> {

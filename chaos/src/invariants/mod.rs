@@ -18,6 +18,7 @@ mod persist_before_reply;
 mod read_rule;
 mod recovery_equivalence;
 mod shadow;
+mod snapshots;
 mod state_equality;
 mod state_machine_safety;
 
@@ -33,10 +34,11 @@ pub(crate) use self::{
     durability::{Damage, Opened, opened},
     read_rule::Asked,
     shadow::Shadow,
+    snapshots::Found,
 };
 use self::{
     election_safety::ElectionSafety, ledger::Ledger, log_matching::LogMatching, one_vote::OneVote,
-    read_rule::ReadRule, state_equality::StateEquality,
+    read_rule::ReadRule, snapshots::Snapshots, state_equality::StateEquality,
 };
 use crate::sim::listed;
 
@@ -125,6 +127,7 @@ pub(crate) struct Checks {
     entries: LogMatching,
     reads: ReadRule,
     states: StateEquality,
+    snapshots: Snapshots,
 }
 
 /// One step of one node, with what all nodes look like after it.
@@ -157,7 +160,13 @@ impl Checks {
         if let Some(range) = &written.entries {
             leader_append_only::check(before, after, *range.start());
         }
-        shadow.wrote(written, writes, entry);
+        let installed = written.installed.map(|snapshot| snapshot.pos);
+        if let Some(pos) = installed {
+            leader_append_only::installed(after);
+            leader_completeness::installed(shadow, pos, &self.ledger);
+        }
+        let prefix = installed.map(|pos| self.ledger.links(pos.index));
+        shadow.wrote(written, prefix, writes, entry);
         if let Some(range) = &written.entries {
             for index in (range.start().0..=range.end().0).map(Index) {
                 self.entries.appended(after.id, shadow.view(), index);
@@ -185,6 +194,7 @@ impl Checks {
                 if let Some(pos) = pos {
                     leader_completeness::committed(step, pos);
                     let command = command(&entry(index));
+                    self.states.committed(command.as_ref());
                     self.ledger.add_command(pos, command);
                 }
             }
@@ -194,6 +204,9 @@ impl Checks {
     /// A message leaves its node.
     pub(crate) fn said(&mut self, from: NodeId, to: NodeId, message: &Message, shadow: &Shadow) {
         self.votes.said(from, to, message);
+        if let Message::SnapshotOffer { snapshot, .. } = message {
+            self.snapshots.offered(from, *snapshot);
+        }
         persist_before_reply::check(from, to, message, shadow);
     }
 
@@ -207,6 +220,36 @@ impl Checks {
     ) {
         state_machine_safety::check(node, index, shadow, &self.ledger);
         self.states.applied(node, index, kv, &self.ledger);
+    }
+
+    /// A node has loaded the state at `index`.
+    pub(crate) fn loaded(&mut self, node: NodeId, index: Index, kv: &raftkv::kv::Kv) {
+        hold!(
+            StateMachineSafety,
+            self.ledger.get(index).is_some(),
+            "n{node} has loaded {index}, which is not committed"
+        );
+        self.states.loaded(node, index, kv);
+    }
+
+    /// The log of a node names the file of a snapshot.
+    pub(crate) fn named(&mut self, node: NodeId, pos: LogPos, file: Option<&[u8]>) {
+        let known = (&self.ledger, &self.states);
+        self.snapshots.named(node, pos, file, known);
+    }
+
+    /// A node found this in its directory. Returns what its snapshot includes.
+    pub(crate) fn found(&self, shadow: &Shadow, found: &Found, damage: Option<Damage>) -> Index {
+        let known = (&self.ledger, &self.states);
+        let snapshot = found.saved.snapshot;
+        let included = snapshots::found(shadow, snapshot, &found.state, damage, known);
+        let (id, base) = (shadow.id, found.saved.log.base());
+        hold!(
+            RecoveryEquivalence,
+            base == LogPos::ZERO || self.ledger.holds(base),
+            "n{id} came back with a log after {base}, which is not committed"
+        );
+        included
     }
 
     /// A read reached a node.

@@ -1,5 +1,5 @@
-//! I7: term, commit and applied never fall while a node runs, nor does what a leader knows of a
-//! follower within its term. What falls was wrong before or is wrong now.
+//! I7: term, commit, applied, snapshot and the log's base never fall while a node runs, nor does
+//! what a leader knows of a follower within its term. What falls was wrong before or is wrong now.
 
 use raftkv::raft::{RoleName, Status, invariants};
 
@@ -12,6 +12,8 @@ pub(super) fn check(before: &Status, after: &Status) {
         ("term", before.hard.term.0, after.hard.term.0),
         ("commit", before.commit.0, after.commit.0),
         ("applied", before.applied.0, after.applied.0),
+        ("snapshot", before.snapshot.0, after.snapshot.0),
+        ("base", before.base.index.0, after.base.index.0),
     ];
     for (what, was, is) in falls {
         hold!(
@@ -21,10 +23,13 @@ pub(super) fn check(before: &Status, after: &Status) {
         );
     }
     let (commit, applied) = (after.commit, after.applied);
+    let (base, snapshot) = (after.base.index, after.snapshot);
+    let in_order = [base, snapshot, applied, commit, after.last.index].is_sorted();
     hold!(
         Monotone,
-        applied <= commit && commit <= after.last.index,
-        "n{id}: applied {applied}, commit {commit}, the log ends {}",
+        in_order,
+        "n{id}: the log begins after {base}, snapshot {snapshot}, applied {applied}, commit \
+         {commit}, the log ends {}",
         after.last
     );
     let led = before.role == RoleName::Leader && before.hard.term == after.hard.term;

@@ -1,8 +1,11 @@
 //! What a node wrote to its log and how much of it a power cut cannot take: kept beside the node,
 //! from its writes and from what the disk says of its syncs, so that what the node claims can be
 //! held against it.
+//!
+//! It has the whole history: what was compacted stays, as what the snapshot stands for, and a
+//! snapshot that is installed brings the committed log up to its end.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, rc::Rc};
 
 use raftkv::{
     raft::{HardState, Index, LogPos, NodeId, Raft, Term},
@@ -58,23 +61,26 @@ impl Image {
         link
     }
 
-    fn apply(&mut self, record: Record) {
+    fn apply(&mut self, record: &Record) {
         match record {
-            Record::Hard(hard) => self.hard = hard,
+            Record::Hard(hard) => self.hard = *hard,
             Record::Entry(index, link) => {
                 self.log
-                    .truncate(place_of(index).expect("entries begin at 1"));
-                self.log.push(link);
+                    .truncate(place_of(*index).expect("entries begin at 1"));
+                self.log.push(*link);
             }
+            Record::Installed(log) => self.log = log.to_vec(),
         }
     }
 }
 
 /// What one record of the log says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Record {
     Hard(HardState),
     Entry(Index, Link),
+    /// A snapshot took the place of the whole log.
+    Installed(Rc<[Link]>),
 }
 
 /// How a recovered image relates to what was written.
@@ -115,6 +121,8 @@ pub(crate) struct Shadow {
     /// What the node's hard state and the terms of its log were to become when its disk failed. A
     /// part of that may have been written.
     attempted: Option<(HardState, Vec<Term>)>,
+    /// What the newest snapshot includes that no power cut can take.
+    included: Index,
 }
 
 impl Shadow {
@@ -128,7 +136,25 @@ impl Shadow {
             before_last: (HardState::default(), 0, 0),
             last_writes: 0,
             attempted: None,
+            included: Index::ZERO,
         }
+    }
+
+    /// What the newest snapshot includes that no power cut can take.
+    pub(crate) fn included(&self) -> Index {
+        self.included
+    }
+
+    /// The log names a snapshot of its own state, and that is durable.
+    pub(crate) fn named(&mut self, pos: LogPos) {
+        self.included = self.included.max(pos.index);
+    }
+
+    /// A write without entries, which ends the log nevertheless.
+    pub(crate) fn marked(&mut self, writes: u64) {
+        let chain = self.view.log.last().map_or(0, |link| link.chain);
+        self.before_last = (self.view.hard, self.view.log.len(), chain);
+        self.last_writes = writes;
     }
 
     /// The log as the node sees it.
@@ -144,12 +170,16 @@ impl Shadow {
     pub(super) fn wrote(
         &mut self,
         written: &Written,
+        installed: Option<Vec<Link>>,
         writes: u64,
         entry: impl Fn(Index) -> Vec<u8>,
     ) {
-        let chain = self.view.log.last().map_or(0, |link| link.chain);
-        self.before_last = (self.view.hard, self.view.log.len(), chain);
-        self.last_writes = writes;
+        self.marked(writes);
+        if let Some(log) = installed {
+            let record = Record::Installed(log.clone().into());
+            self.pending.push_back((record, writes));
+            self.view.log = log;
+        }
         if let Some(hard) = written.hard {
             self.view.hard = hard;
             self.pending.push_back((Record::Hard(hard), writes));
@@ -163,12 +193,13 @@ impl Shadow {
         }
     }
 
-    /// The disk failed while the node wrote.
-    pub(crate) fn failed(&mut self, raft: &Raft) {
+    /// The disk failed while the node wrote. `before` is what its log goes on from.
+    pub(crate) fn failed(&mut self, raft: &Raft, before: &[Link]) {
         let (status, log) = (raft.status(), raft.log());
-        let indexes = (1..=status.last.index.0).map(Index);
+        let before = before.iter().map(|link| link.term);
+        let indexes = (status.base.index.0 + 1..=status.last.index.0).map(Index);
         let terms = indexes.map(|index| log.term(index).expect("it is in the log"));
-        self.attempted = Some((status.hard, terms.collect()));
+        self.attempted = Some((status.hard, before.chain(terms).collect()));
     }
 
     fn is_attempted(&self, found: &Image) -> bool {
@@ -186,10 +217,13 @@ impl Shadow {
 
     /// The disk says how many writes to files are durable.
     pub(crate) fn durable(&mut self, durable_writes: u64) {
-        while let Some(&(record, writes)) = self.pending.front()
-            && writes <= durable_writes
+        while let Some((record, writes)) = self.pending.front()
+            && *writes <= durable_writes
         {
             self.synced.apply(record);
+            if let Record::Installed(log) = record {
+                self.included = self.included.max(Index(log.len() as u64));
+            }
             self.pending.pop_front();
             self.remember();
         }
@@ -229,14 +263,13 @@ impl Shadow {
     /// What the node found on its disk.
     pub(crate) fn image_of(
         hard: HardState,
-        entries: u64,
+        before: Vec<Link>,
+        last: Index,
         entry: impl Fn(Index) -> Vec<u8>,
     ) -> Image {
-        let mut image = Image {
-            hard,
-            log: Vec::with_capacity(entries as usize),
-        };
-        for index in (1..=entries).map(Index) {
+        let base = before.len() as u64;
+        let mut image = Image { hard, log: before };
+        for index in (base + 1..=last.0).map(Index) {
             let bytes = entry(index);
             image.put(index, term_of(&bytes), &bytes);
         }
@@ -251,7 +284,7 @@ impl Shadow {
         if *found == image {
             return Match::Beginning;
         }
-        for &(record, _) in &self.pending {
+        for (record, _) in &self.pending {
             image.apply(record);
             if *found == image {
                 return Match::Beginning;
@@ -269,7 +302,14 @@ impl Shadow {
     }
 
     /// The node goes on from what it found; `all_durable` when a power cut could take none of it.
-    pub(crate) fn restart(&mut self, found: Image, all_durable: bool, writes: u64) {
+    pub(crate) fn restart(
+        &mut self,
+        found: Image,
+        included: Index,
+        all_durable: bool,
+        writes: u64,
+    ) {
+        self.included = included;
         let chain = found.log.last().map_or(0, |link| link.chain);
         self.before_last = (found.hard, found.log.len(), chain);
         self.last_writes = writes;
@@ -279,12 +319,13 @@ impl Shadow {
             self.synced = found.clone();
             self.remember();
         } else {
-            let beyond = found.log.iter().enumerate().skip(self.synced.log.len());
-            let entries = beyond.map(|(at, &link)| Record::Entry(Index(at as u64 + 1), link));
-            let records: Vec<Record> = [Record::Hard(found.hard)]
-                .into_iter()
-                .chain(entries)
-                .collect();
+            let mut records = vec![Record::Hard(found.hard)];
+            if found.log.starts_with(&self.synced.log) {
+                let beyond = found.log.iter().enumerate().skip(self.synced.log.len());
+                records.extend(beyond.map(|(at, &link)| Record::Entry(Index(at as u64 + 1), link)));
+            } else {
+                records.push(Record::Installed(found.log.clone().into()));
+            }
             self.pending = records.into_iter().map(|record| (record, writes)).collect();
         }
         self.view = found;

@@ -17,6 +17,8 @@ listed! {
         Star = "star",
         /// A link goes down and up again and again (N5).
         Flap = "flap",
+        /// A node is away until the others have compacted what it lacks (C5, C6).
+        Away = "away",
         /// Links are stopped one by one, and what they held comes in bursts (N5).
         Swizzle = "swizzle",
         /// Frames are lost (N6).
@@ -55,6 +57,8 @@ listed! {
         Burst = "burst",
         /// Committed entries wait before they are applied (P6).
         SlowApply = "slow_apply",
+        /// Work on a node's snapshots takes long (P6).
+        SlowSnapshot = "slow_snapshot",
         /// Syncs of a node take long (S10, P7).
         SlowDisk = "slow_disk",
         /// A sync fails once (S8).
@@ -65,6 +69,8 @@ listed! {
         ReadError = "read_error",
         /// The disk of a node is damaged while it is down (S5, S11).
         Damage = "damage",
+        /// The disk of a node, often the leader's, is full for a while (S9).
+        FullDisk = "full_disk",
         /// Leadership is handed over: to a follower, to one that is down, to nobody (C4).
         Transfer = "transfer",
         /// Clients ask for ten times as much (C9, P10).
@@ -127,7 +133,8 @@ impl Kind {
             | Kind::OneWay
             | Kind::OneLink
             | Kind::Star
-            | Kind::Flap => &[Fault::Cut],
+            | Kind::Flap
+            | Kind::Away => &[Fault::Cut],
             Kind::Swizzle => &[Fault::Clog],
             Kind::Drop => &[Fault::Drop],
             Kind::Duplicate => &[Fault::Duplicate],
@@ -145,11 +152,13 @@ impl Kind {
             Kind::Skew => &[Fault::Skew],
             Kind::Burst => &[Fault::TickBurst],
             Kind::SlowApply => &[Fault::SlowApply],
+            Kind::SlowSnapshot => &[Fault::SlowSnapshot],
             Kind::SlowDisk => &[Fault::SlowSync],
             Kind::FailSync => &[Fault::FailedSync],
             Kind::FailWrite => &[Fault::FailedWrite],
             Kind::ReadError => &[Fault::ReadError],
             Kind::Damage => &[Fault::Damage],
+            Kind::FullDisk => &[Fault::FullDisk],
             Kind::Transfer => &[Fault::Transfer],
             Kind::Overload => &[Fault::Request],
         }

@@ -4,6 +4,7 @@ mod clients;
 mod kind;
 mod nemesis;
 mod plan;
+mod snapshots;
 
 use std::collections::BTreeSet;
 
@@ -40,6 +41,8 @@ const SERVICE_WITHIN: u64 = 10;
 const AGREEMENT_WITHIN: u64 = 30;
 /// What an append and its answer take at most in a healed network, syncs included.
 const ROUND_TRIP: Micros = 10_000;
+/// What it takes to offer, fetch and load a snapshot, with a slow step that is under way.
+const INSTALL: Micros = SECOND;
 /// How many writes and reads it has to serve then.
 const PROBES: u64 = 10;
 /// With one link cut, or two: how long is looked on, and how many elections are calm.
@@ -200,6 +203,7 @@ impl Run {
         let sim = &mut self.sim;
         sim.settings.apply = None;
         sim.settings.sync = (0, 3_000);
+        sim.settings.job = (0, 2_000);
         sim.settings.tick.fill(TICK);
         sim.network.noise = Noise::default();
         sim.network.queue_max = 4096;
@@ -259,7 +263,8 @@ impl Run {
         }
     }
 
-    /// How long the nodes that are behind may need, where every append waits for the one before.
+    /// How long the nodes that are behind may need, where every append waits for the one before,
+    /// or where they need a snapshot.
     fn catch_up(&self) -> Micros {
         let ends = || {
             let ids = self.sim.ids().into_iter();
@@ -268,7 +273,11 @@ impl Run {
         let behind = ends().max().unwrap_or(0) - ends().min().unwrap_or(0);
         let entry_bytes = self.plan.load.value_bytes.1 + 64;
         let at_once = self.plan.settings.append_max_bytes / entry_bytes;
-        behind / at_once.max(1) * ROUND_TRIP
+        let append = behind / at_once.max(1) * ROUND_TRIP;
+        match self.plan.settings.snapshots {
+            Some(_) => append + INSTALL + self.sim.retries_at().saturating_sub(self.sim.now()),
+            None => append,
+        }
     }
 
     fn leads(&self) -> bool {

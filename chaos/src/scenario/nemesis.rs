@@ -23,6 +23,16 @@ const RECOVERY: [CrashPoint; 3] = [
     CrashPoint::RecoverSync,
 ];
 
+/// What a disk fails at that fails to sync, and to write: mostly of the log.
+const SYNCS: [Operation; 3] = [Operation::Sync, Operation::Sync, Operation::SyncDirectory];
+const WRITES: [Operation; 5] = [
+    Operation::Write,
+    Operation::Write,
+    Operation::CreateFile,
+    Operation::Publish,
+    Operation::Remove,
+];
+
 /// A fault that has begun.
 #[derive(Debug)]
 struct Active {
@@ -146,6 +156,8 @@ impl Nemesis {
             match kind {
                 Kind::CrashPoint | Kind::CrashLoop => sim.disarm(node),
                 Kind::SlowDisk => sim.slow_disk(node, 0),
+                Kind::SlowSnapshot => sim.slow_jobs(node, 0),
+                Kind::FullDisk => sim.fill_disk(node, false),
                 Kind::FailSync | Kind::FailWrite | Kind::ReadError => sim.spare_disk(node),
                 _ => {}
             }
@@ -213,8 +225,9 @@ impl Nemesis {
         effect.node = Some(node);
         match kind {
             Kind::SlowDisk => sim.slow_disk(node, rng.pick(&[20_000, 200_000, 1_000_000])),
-            Kind::FailSync if sim.is_up(node) => sim.fail_disk(node, Operation::Sync),
-            Kind::FailWrite if sim.is_up(node) => sim.fail_disk(node, Operation::Write),
+            Kind::FullDisk => sim.fill_disk(node, true),
+            Kind::FailSync if sim.is_up(node) => sim.fail_disk(node, rng.pick(&SYNCS)),
+            Kind::FailWrite if sim.is_up(node) => sim.fail_disk(node, rng.pick(&WRITES)),
             Kind::ReadError if sim.is_up(node) => {
                 sim.kill(node);
                 sim.fail_disk(node, Operation::Open);
@@ -261,6 +274,15 @@ fn begin_network(sim: &mut Sim, kind: Kind, aim: Aim, rng: &mut Rng, effect: &mu
     let node = aim.node(sim, rng);
     match kind {
         Kind::Isolate => effect.cut = around(&ids, node),
+        Kind::Away => {
+            let leader = sim.leader();
+            let others: Vec<NodeId> = ids
+                .iter()
+                .copied()
+                .filter(|&id| Some(id) != leader)
+                .collect();
+            effect.cut = around(&ids, rng.pick(&others));
+        }
         Kind::Split => {
             let side = rng.draw();
             let here = |id: NodeId| side >> id.0 & 1 == 0;
@@ -333,7 +355,7 @@ fn begin_process(
         }
         Kind::Kill | Kind::PowerCut => {}
         Kind::CrashPoint => {
-            let point = rng.pick(CrashPoint::AT_WORK);
+            let point = draw_point(rng);
             let is_rare = CrashPoint::RARE.contains(&point);
             // What is rare may also happen after the fault.
             effect.node = (!is_rare).then_some(node);
@@ -344,7 +366,10 @@ fn begin_process(
                 power: rng.chance(500),
                 down: rng.between(1_000, span),
             };
-            arm(sim, node, armed, span);
+            match point.needs_fetch() {
+                true => sim.ids().into_iter().for_each(|id| sim.arm(id, armed)),
+                false => arm(sim, node, armed, span),
+            }
         }
         Kind::CrashLoop => {
             effect.node = Some(node);
@@ -377,9 +402,24 @@ fn begin_process(
                 sim.skew(id, draw_tick(rng));
             }
         }
+        Kind::SlowSnapshot => {
+            effect.node = Some(node);
+            sim.slow_jobs(node, rng.pick(&[100_000, 500_000]));
+        }
         Kind::Burst => sim.burst(node, rng.between(5, 60) as u32),
         Kind::SlowApply => sim.settings.apply = Some((1_000, rng.pick(&[20_000, 100_000]))),
         _ => unreachable!("{} is no fault of a process", kind.name()),
+    }
+}
+
+/// Half of the crashes have nothing to do with snapshots.
+fn draw_point(rng: &mut Rng) -> CrashPoint {
+    let of_snapshots = rng.chance(500);
+    loop {
+        let point = rng.pick(CrashPoint::AT_WORK);
+        if point.is_of_snapshots() == of_snapshots {
+            return point;
+        }
     }
 }
 

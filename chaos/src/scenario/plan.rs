@@ -3,7 +3,7 @@
 
 use raftkv::raft::NodeId;
 
-use super::kind::Kind;
+use super::{kind::Kind, snapshots::draw_snapshots};
 use crate::{
     rng::Rng,
     sim::{Armed, CrashPoint, Delay, Micros, Settings, Syncs, TICK},
@@ -15,6 +15,9 @@ pub(crate) const SECOND: Micros = 1_000_000;
 pub(crate) const RUN_MIN: Micros = 30 * SECOND;
 /// Without its counts by then it has shown nothing.
 pub(crate) const RUN_MAX: Micros = 300 * SECOND;
+
+/// Who is away for so many election timeouts mostly misses a snapshot of the others.
+const AWAY_MIN: u64 = 4;
 
 /// Which faults a run may draw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,7 @@ impl Preset {
                 Kind::OneLink,
                 Kind::Star,
                 Kind::Flap,
+                Kind::Away,
             ],
             Preset::KillRestart => vec![
                 Kind::Kill,
@@ -87,6 +91,8 @@ impl Preset {
                 Kind::CrashPoint,
                 Kind::Pause,
                 Kind::SlowDisk,
+                Kind::SlowSnapshot,
+                Kind::FullDisk,
                 Kind::Transfer,
             ],
             Preset::Delay => vec![Kind::Transfer],
@@ -206,6 +212,7 @@ impl Plan {
                 settings.heartbeat_ticks = 25;
             }
         }
+        draw_snapshots(seed, &mut settings);
         let timeout = settings.election_timeout();
         let faults = draw_faults(&mut rng, preset, &kinds, timeout);
         Plan {
@@ -278,12 +285,15 @@ fn draw_faults(rng: &mut Rng, preset: Preset, kinds: &[Kind], timeout: Micros) -
     while at < RUN_MAX {
         // A run without its counts gets ever longer quiet spells.
         at += rng.between(timeout / 4, pace) << (at / (60 * SECOND));
-        let fault = Planned {
+        let mut fault = Planned {
             at,
             span: rng.between(timeout / 4, longest),
             kind: rng.pick(kinds),
             draw: rng.draw(),
         };
+        if fault.kind == Kind::Away {
+            fault.span += AWAY_MIN * timeout;
+        }
         // A link that flaps is down for a third of a timeout, and up for as long.
         let flaps = if fault.kind == Kind::Flap { 6 } else { 0 };
         for flap in 1..=flaps {

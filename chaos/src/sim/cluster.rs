@@ -147,11 +147,11 @@ impl Cluster {
         self.sim.replica(id).expect("the node is down")
     }
 
-    /// The positions of all entries in a node's log.
+    /// The positions of all entries in a node's log, as far as it reaches back.
     #[must_use]
     pub fn log(&self, id: NodeId) -> Vec<LogPos> {
         let log = self.replica(id).raft().log();
-        let indices = (1..=log.last().index.0).map(Index);
+        let indices = (log.base().index.0 + 1..=log.last().index.0).map(Index);
         indices
             .map(|i| LogPos::new(log.term(i).expect("within the log"), i))
             .collect()

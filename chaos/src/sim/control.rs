@@ -64,6 +64,12 @@ impl Sim {
 
     pub(super) fn go_down(&mut self, id: NodeId, power: bool, restart: Option<Micros>) {
         let at = index_of(id);
+        if self.is_up(id) && self.hosts[at].is_fetching() {
+            self.hits.count(Fault::FetchCut);
+        }
+        if self.hosts[at].is_loading {
+            self.hits.count(Fault::LoadCut);
+        }
         self.hosts[at].end();
         self.live[at] = None;
         self.applied[at] = raftkv::raft::Index::ZERO;
@@ -85,11 +91,14 @@ impl Sim {
         let at = index_of(id);
         let options = self.settings.options(id, seed);
         let recovery = self.stop_in_recovery(id);
-        let started = self.hosts[at].start(options, &mut self.shadows[at], &mut self.hits);
+        let policy = self.settings.snapshots;
+        let (shadow, hits) = (&mut self.shadows[at], &mut self.hits);
+        let started = self.hosts[at].start(options, policy, shadow, &self.checks, hits);
         match started {
             Started::Up => {
                 let replica = self.hosts[at].replica.as_ref().expect("just started");
                 let status = replica.status();
+                self.applied[at] = replica.applied();
                 self.note_line(Some(id), || {
                     format!("starts with {} and {}", status.hard, status.last)
                 });
@@ -127,6 +136,8 @@ impl Sim {
             CrashPoint::RecoverOpen => Operation::Open,
             CrashPoint::RecoverWrite => Operation::Write,
             CrashPoint::RecoverSync => Operation::Sync,
+            CrashPoint::RecoverRead => Operation::Read,
+            CrashPoint::RecoverRemove => Operation::Remove,
             CrashPoint::RecoverCreate => Operation::Create,
             CrashPoint::RecoverPublish => Operation::Publish,
             CrashPoint::RecoverSyncDirectory => Operation::SyncDirectory,
@@ -198,12 +209,13 @@ impl Sim {
         }
     }
 
-    /// Lets the next sync, or write, of a node fail; or the reading of its files at the next start.
+    /// Lets a node fail at the next operation of this kind; if that is the reading of its files,
+    /// at its next start.
     pub(crate) fn fail_disk(&mut self, id: NodeId, operation: Operation) {
         let fault = match operation {
-            Operation::Sync => Fault::FailedSync,
-            Operation::Write => Fault::FailedWrite,
-            _ => Fault::ReadError,
+            Operation::Sync | Operation::SyncDirectory => Fault::FailedSync,
+            Operation::Open | Operation::Read => Fault::ReadError,
+            _ => Fault::FailedWrite,
         };
         let host = self.host(id);
         host.expects_failure = Some(fault);
@@ -220,6 +232,24 @@ impl Sim {
     /// Syncs of a node take so much longer.
     pub(crate) fn slow_disk(&mut self, id: NodeId, longer: Micros) {
         self.host(id).slow_sync = longer;
+    }
+
+    /// Steps of work on a node's snapshots take so much longer.
+    pub(crate) fn slow_jobs(&mut self, id: NodeId, longer: Micros) {
+        self.host(id).slow_jobs = longer;
+    }
+
+    /// From now on, or no longer, nothing more fits on the disk of a node.
+    pub(crate) fn fill_disk(&mut self, id: NodeId, full: bool) {
+        let host = self.host(id);
+        host.is_full = full;
+        host.disk.set_full(full);
+    }
+
+    /// When all nodes that are up try again to take or fetch what they could not.
+    pub(crate) fn retries_at(&self) -> Micros {
+        let up = self.hosts.iter().filter(|host| host.replica.is_some());
+        up.map(|host| host.retries_at).max().unwrap_or(0)
     }
 
     /// Damages the disk of a node that is down. Returns whether there was anything to damage.

@@ -8,7 +8,7 @@ use raftkv::{
 use raftkv_wal::MemoryMedia;
 
 use super::{
-    fault::{Fault, Hits},
+    fault::{CrashPoint, Fault, Hits},
     host::{Host, Incoming},
     mark::Marks,
     network::{Flight, Network},
@@ -30,6 +30,7 @@ pub(super) enum Event {
     Arrive { slot: u32 },
     SyncEnds { node: u32, epoch: u32 },
     Apply { node: u32, epoch: u32 },
+    Job { node: u32, epoch: u32 },
     Thaw { node: u32, epoch: u32 },
     Restart { node: u32, epoch: u32 },
     Alarm(u64),
@@ -254,6 +255,11 @@ impl Sim {
                     }
                 }
             }
+            Event::Job { node, epoch } => {
+                if host_is(&self.hosts[node as usize], epoch) {
+                    self.job_step(NodeId(node.into()));
+                }
+            }
             Event::Thaw { node, epoch } => {
                 let host = &self.hosts[node as usize];
                 let over = host.frozen_until.is_some_and(|until| until <= self.now());
@@ -305,7 +311,13 @@ impl Sim {
         self.with(id, Phase::Step, |replica, out| {
             replica.step(Input::Tick, out)
         });
+        let purges = self.is_due(id, CrashPoint::Purged);
+        let files = |sim: &mut Sim| sim.host(id).disk.names().len();
+        let before = if purges { files(self) } else { 0 };
         self.with(id, Phase::Mark, Replica::upkeep);
+        if purges && self.is_up(id) && files(self) < before {
+            self.crash_here(id, CrashPoint::Purged);
+        }
     }
 
     fn sync_ends(&mut self, id: NodeId) {
@@ -327,6 +339,9 @@ impl Sim {
         while let Some(incoming) = self.host(id).inbox.pop_front() {
             self.hits.count(Fault::Pause);
             self.incoming(id, incoming);
+        }
+        if self.host(id).is_job_over && self.host(id).frozen_until.is_none() {
+            self.job_ends(id);
         }
         let ticks = std::mem::take(&mut self.host(id).late_ticks);
         self.ticks(id, ticks.min(self.settings.heartbeat_ticks));

@@ -74,6 +74,24 @@ listed! {
         Damage = "damage",
         /// A committed entry waited to be applied.
         SlowApply = "slow_apply",
+        /// A step of work on a snapshot took 50 ms or more.
+        SlowSnapshot = "slow_snapshot",
+        /// A disk had no room for entries or for a snapshot.
+        FullDisk = "full_disk",
+        /// A leader refused a write for want of room.
+        RefusedFull = "refused_full",
+        /// A damaged snapshot was found: an older one was used, or none.
+        DamagedSnapshot = "damaged_snapshot",
+        /// A part of a snapshot, or the question for it, was lost on the way.
+        ChunkLost = "chunk_lost",
+        /// A part of a snapshot, or the question for it, came twice.
+        ChunkTwice = "chunk_twice",
+        /// A node ended while it fetched a snapshot.
+        FetchCut = "fetch_cut",
+        /// A node ended while it loaded a snapshot.
+        LoadCut = "load_cut",
+        /// Another snapshot was offered while one was fetched.
+        Superseded = "superseded",
         /// A leader was asked to hand over.
         Transfer = "transfer",
         /// A request was refused because too much waits to be committed.
@@ -126,12 +144,60 @@ listed! {
         MarkWrite = "mark.write",
         /// A mark is not synced.
         MarkSync = "mark.sync",
+        /// The file of a snapshot does not exist.
+        SnapshotCreate = "snapshot.create",
+        /// Half of a piece of a node's own snapshot is in its file.
+        TakenWrite = "taken.write",
+        /// A snapshot is written, not synced.
+        TakenSync = "taken.sync",
+        /// A snapshot is synced, and has been read back in part.
+        TakenRead = "taken.read",
+        /// A snapshot is durable, and has no name.
+        TakenPublish = "taken.publish",
+        /// A snapshot has a name that is not durable.
+        TakenSyncDirectory = "taken.sync_directory",
+        /// Half of the mark that names a snapshot is in the log.
+        NameWrite = "name.write",
+        /// The mark that names a snapshot is written, not synced.
+        Named = "named",
+        /// The same, and the disk was asked to sync it.
+        NameSync = "name.sync",
+        /// The mark is durable, what the snapshot includes is not dropped.
+        Compacted = "compacted",
+        /// A file of no use is there.
+        PurgeRemove = "purge.remove",
+        /// A segment's name is gone, and may come back.
+        PurgeSyncDirectory = "purge.sync_directory",
+        /// A file of no use is gone.
+        Purged = "purged",
+        /// Half of a fetched piece is in its file.
+        FetchedWrite = "fetched.write",
+        /// A fetched snapshot is written, not synced.
+        FetchedSync = "fetched.sync",
+        /// A fetched snapshot has been read back in part.
+        FetchedRead = "fetched.read",
+        /// A fetched snapshot is durable, and has no name.
+        FetchedPublish = "fetched.publish",
+        /// A fetched snapshot has a name that is not durable.
+        FetchedSyncDirectory = "fetched.sync_directory",
+        /// Half of the mark of an install is in the log.
+        InstallWrite = "install.write",
+        /// The mark of an install is written, not synced.
+        Installed = "installed",
+        /// The same, and the disk was asked to sync it.
+        InstallSync = "install.sync",
+        /// An installed state is not in memory yet.
+        LoadRead = "load.read",
         /// Recovery has read nothing.
         RecoverOpen = "recover.open",
         /// Half of the tail is written again.
         RecoverWrite = "recover.write",
         /// The tail is not synced again.
         RecoverSync = "recover.sync",
+        /// A snapshot is not loaded.
+        RecoverRead = "recover.read",
+        /// What no mark names is there still.
+        RecoverRemove = "recover.remove",
         /// The first segment does not exist.
         RecoverCreate = "recover.create",
         /// The first segment has no name.
@@ -142,14 +208,52 @@ listed! {
 }
 
 impl CrashPoint {
-    /// Those that a node passes only when a segment is full or a term comes from outside.
+    /// Those that a node seldom passes: when a segment is full, in an election, when it is idle,
+    /// or when there is a snapshot.
     pub(crate) const RARE: &'static [CrashPoint] = &[
         CrashPoint::StepSync,
         CrashPoint::StepCreate,
         CrashPoint::StepPublish,
         CrashPoint::StepSyncDirectory,
         CrashPoint::WroteTerm,
+        CrashPoint::WroteVote,
+        CrashPoint::ReleasedSome,
+        CrashPoint::MarkWrite,
+        CrashPoint::MarkSync,
+        CrashPoint::SnapshotCreate,
+        CrashPoint::TakenWrite,
+        CrashPoint::TakenSync,
+        CrashPoint::TakenRead,
+        CrashPoint::TakenPublish,
+        CrashPoint::TakenSyncDirectory,
+        CrashPoint::NameWrite,
+        CrashPoint::Named,
+        CrashPoint::NameSync,
+        CrashPoint::Compacted,
+        CrashPoint::PurgeRemove,
+        CrashPoint::PurgeSyncDirectory,
+        CrashPoint::Purged,
+        CrashPoint::FetchedWrite,
+        CrashPoint::FetchedSync,
+        CrashPoint::FetchedRead,
+        CrashPoint::FetchedPublish,
+        CrashPoint::FetchedSyncDirectory,
+        CrashPoint::InstallWrite,
+        CrashPoint::Installed,
+        CrashPoint::InstallSync,
+        CrashPoint::LoadRead,
     ];
+
+    /// Those that a node passes only with snapshots.
+    pub(crate) fn is_of_snapshots(self) -> bool {
+        (CrashPoint::SnapshotCreate..=CrashPoint::LoadRead).contains(&self)
+            || [CrashPoint::RecoverRead, CrashPoint::RecoverRemove].contains(&self)
+    }
+
+    /// Those that only a node passes that fetches a snapshot.
+    pub(crate) fn needs_fetch(self) -> bool {
+        (CrashPoint::FetchedWrite..=CrashPoint::LoadRead).contains(&self)
+    }
 
     /// Those that a node can pass once it has a log; the others belong to its very first start.
     pub(crate) const AT_WORK: &'static [CrashPoint] = CrashPoint::ALL

@@ -3,19 +3,21 @@
 use std::collections::VecDeque;
 
 use raftkv::{
-    raft::{NodeId, Options, Token},
+    raft::{LogPos, NodeId, Options, Token},
     replica::{Operation, Replica, SnapshotPolicy},
-    storage::Storage,
+    storage::{Job, Storage},
 };
 use raftkv_wal::MemoryMedia;
 
 use super::{
     fault::{CrashPoint, Fault, Hits},
+    jobs::WorkOn,
     network::Flight,
     queue::Micros,
+    turn::Phase,
 };
 use crate::{
-    invariants::{Damage, Opened, Shadow, hold, opened},
+    invariants::{Checks, Damage, Found, Opened, Shadow, hold, opened},
     rng::Rng,
 };
 
@@ -73,6 +75,25 @@ pub(super) struct Host {
     pub(super) is_lost: bool,
     /// Syncs take at least this long.
     pub(super) slow_sync: Micros,
+    /// Each step of work on a snapshot takes at least half of this.
+    pub(super) slow_jobs: Micros,
+    /// Nothing more fits on the disk.
+    pub(super) is_full: bool,
+    /// It was so when the process started, which then has no segment in reserve.
+    pub(super) started_full: bool,
+    /// After a failure nothing is tried with snapshots until then.
+    pub(super) retries_at: Micros,
+    /// The work that is under way beside the loop.
+    pub(super) job: Option<Job<MemoryMedia>>,
+    /// It is over, and the loop has not learnt it.
+    pub(super) is_job_over: bool,
+    pub(super) work_on: WorkOn,
+    /// A mark is in the log and not synced, and how many writes there were with it.
+    pub(super) marked: Option<(Phase, u64)>,
+    /// The snapshot that it was offered last and needs.
+    pub(super) wants: Option<LogPos>,
+    /// A snapshot is installed, and its state not in memory yet.
+    pub(super) is_loading: bool,
 }
 
 /// How starting a node ended.
@@ -105,7 +126,35 @@ impl Host {
             damage: None,
             is_lost: false,
             slow_sync: 0,
+            slow_jobs: 0,
+            is_full: false,
+            started_full: false,
+            retries_at: 0,
+            job: None,
+            is_job_over: false,
+            work_on: WorkOn::Taken,
+            marked: None,
+            wants: None,
+            is_loading: false,
         }
+    }
+
+    /// Looks what the work is on.
+    pub(super) fn look_at_work(&mut self) {
+        let names = self.disk.names();
+        let has = |name| names.iter().any(|other| other == name);
+        if self.is_loading {
+            self.work_on = WorkOn::Loaded;
+        } else if self.is_fetching() {
+            self.work_on = WorkOn::Fetched;
+        } else if has("taken.tmp") {
+            self.work_on = WorkOn::Taken;
+        }
+    }
+
+    /// A part of a peer's snapshot is on the disk.
+    pub(super) fn is_fetching(&self) -> bool {
+        self.disk.names().iter().any(|name| name == "fetched.tmp")
     }
 
     /// The process ends. What it wrote is still there, what it knew is not.
@@ -119,7 +168,13 @@ impl Host {
         self.is_sync_over = false;
         self.is_apply_scheduled = false;
         self.is_within_a_turn = false;
+        self.job = None;
+        self.is_job_over = false;
+        self.marked = None;
+        self.wants = None;
+        self.is_loading = false;
         self.expects_failure = None;
+        self.retries_at = 0;
         if self.disk.stopped().is_none() {
             self.disk.forget_faults();
         }
@@ -129,26 +184,31 @@ impl Host {
     pub(super) fn start(
         &mut self,
         options: Options,
+        policy: Option<SnapshotPolicy>,
         shadow: &mut Shadow,
+        checks: &Checks,
         hits: &mut Hits,
     ) -> Started {
         assert!(self.replica.is_none(), "n{} is up", self.id);
+        // The cluster's id, which all nodes share, and then the node's.
         let mut owner = [0; 40];
-        owner[..8].copy_from_slice(&self.id.0.to_le_bytes());
+        owner[16..24].copy_from_slice(&self.id.0.to_le_bytes());
         let wal = raftkv_wal::Options {
             segment_bytes: SEGMENT_BYTES,
             owner,
         };
         let proven = shadow.last_is_proven(self.disk.durable_writes());
         let found = match Storage::open(self.disk.clone(), wal) {
+            Ok(_) if self.disk.stopped().is_some() => return Started::Crashed,
             Ok(found) => found,
+            Err(_) if self.is_full && self.disk.names().is_empty() => return Started::Refused,
             Err(_) if self.disk.stopped().is_some() => return Started::Crashed,
             Err(_) if self.expects_failure.take().is_some() => {
                 hits.count(Fault::ReadError);
                 return Started::Refused;
             }
             Err(_) if self.damage.is_some() => {
-                hits.count(Fault::Damage);
+                self.count_damage(hits);
                 self.is_lost = true;
                 return Started::Lost;
             }
@@ -159,25 +219,39 @@ impl Host {
         };
         self.disk.forget_faults();
         self.expects_failure = None;
-        let entries = found.saved.log.last().index.0;
-        let entry = |index| found.storage.encoded_entry(index).to_vec();
-        let image = Shadow::image_of(found.saved.hard, entries, entry);
+        let included = checks.found(shadow, &found, self.damage);
+        if self.damage.is_some() && included < shadow.included() {
+            self.count_damage(hits);
+        }
+        let Found { storage, saved, .. } = &found;
+        let base = checks.ledger.links(saved.log.base().index);
+        let entry = |index| storage.encoded_entry(index).to_vec();
+        let image = Shadow::image_of(saved.hard, base, saved.log.last().index, entry);
         if opened(shadow, &image, self.damage, proven) == Opened::Damaged {
-            hits.count(Fault::Damage);
+            self.count_damage(hits);
             self.is_lost = true;
             return Started::Lost;
         }
         self.damage = None;
+        self.started_full = self.is_full;
         let all_durable = self.disk.durable_writes() == self.disk.writes();
-        shadow.restart(image, all_durable, self.disk.writes());
+        shadow.restart(image, included, all_durable, self.disk.writes());
         let mut replica = Replica::new(options, found);
         replica.set_apply_max_entries(1);
-        replica.set_snapshot_policy(SnapshotPolicy {
+        let never = SnapshotPolicy {
             log_bytes: u64::MAX,
             kept: 2,
-        });
+        };
+        replica.set_snapshot_policy(policy.unwrap_or(never));
         self.replica = Some(Box::new(replica));
         Started::Up
+    }
+
+    fn count_damage(&self, hits: &mut Hits) {
+        hits.count(Fault::Damage);
+        if self.damage == Some(Damage::Snapshot) {
+            hits.count(Fault::DamagedSnapshot);
+        }
     }
 
     /// Damages a file of a node that is down, as if it had always been so.
@@ -217,6 +291,7 @@ impl Host {
         };
         self.disk.set_contents(&name, bytes);
         self.damage = Some(match end {
+            _ if !name.ends_with(".wal") => Damage::Snapshot,
             end if end + TRAILER_BYTES > used => Damage::ToTheEnd,
             _ => Damage::Within,
         });

@@ -57,6 +57,20 @@ listed! {
         ReadsAwaitOwnTerm = "reads_await_own_term",
         /// A round of reads was confirmed.
         ReadsConfirmed = "reads_confirmed",
+        /// An append began below what was compacted.
+        CompactedSkipped = "compacted_skipped",
+        /// A snapshot was taken.
+        SnapshotTaken = "snapshot_taken",
+        /// A log was compacted.
+        Compacted = "compacted",
+        /// A snapshot was offered to a follower.
+        SnapshotOffered = "snapshot_offered",
+        /// An offered snapshot was needed.
+        SnapshotWanted = "snapshot_wanted",
+        /// An offered or fetched snapshot was not needed.
+        SnapshotNotNeeded = "snapshot_not_needed",
+        /// A snapshot was installed.
+        SnapshotInstalled = "snapshot_installed",
         /// A hand-over began.
         TransferBegun = "transfer_begun",
         /// A hand-over was given up.
@@ -103,14 +117,14 @@ impl Mark {
             Note::TransferBegun { .. } => Mark::TransferBegun,
             Note::TransferGivenUp { .. } => Mark::TransferGivenUp,
             Note::TransferRefused => Mark::TransferRefused,
-            Note::CompactedSkipped { .. }
-            | Note::Compacted { .. }
-            | Note::SnapshotTaken { .. }
-            | Note::SnapshotOffered { .. }
-            | Note::SnapshotWanted { .. }
-            | Note::SnapshotNotNeeded { .. }
-            | Note::SnapshotInstalled { .. }
-            | Note::Impossible { .. } => return None,
+            Note::CompactedSkipped { .. } => Mark::CompactedSkipped,
+            Note::SnapshotTaken { .. } => Mark::SnapshotTaken,
+            Note::Compacted { .. } => Mark::Compacted,
+            Note::SnapshotOffered { .. } => Mark::SnapshotOffered,
+            Note::SnapshotWanted { .. } => Mark::SnapshotWanted,
+            Note::SnapshotNotNeeded { .. } => Mark::SnapshotNotNeeded,
+            Note::SnapshotInstalled { .. } => Mark::SnapshotInstalled,
+            Note::Impossible { .. } => return None,
         })
     }
 }

@@ -6,6 +6,7 @@ mod control;
 mod engine;
 mod fault;
 mod host;
+mod jobs;
 mod mark;
 mod network;
 mod queue;

@@ -238,16 +238,19 @@ impl Network {
             link.past[at] = flight.clone();
         }
         if link.is_cut {
-            self.hits.count(Fault::Cut);
+            self.lose(&flight, Fault::Cut);
             return [None, None];
         }
         if noise.drop > 0 && rng.chance(noise.drop) {
-            self.hits.count(Fault::Drop);
+            self.lose(&flight, Fault::Drop);
             return [None, None];
         }
         let mut second = None;
         if noise.duplicate > 0 && rng.chance(noise.duplicate) {
             self.hits.count(Fault::Duplicate);
+            if is_of_snapshot(&flight) {
+                self.hits.count(Fault::ChunkTwice);
+            }
             second = self.launch(now, flight.clone(), &mut rng);
         }
         if noise.corrupt > 0 && rng.chance(noise.corrupt) {
@@ -273,7 +276,7 @@ impl Network {
             return None;
         }
         if link.under_way >= queue_max {
-            self.hits.count(Fault::Overflow);
+            self.lose(&flight, Fault::Overflow);
             return None;
         }
         let mut at = now + link.delay.draw(rng);
@@ -308,14 +311,21 @@ impl Network {
         let link = self.link(flight.from, flight.to);
         link.under_way -= 1;
         if link.connection != flight.connection {
-            self.hits.count(Fault::Reset);
+            self.lose(&flight, Fault::Reset);
             return None;
         }
         if link.is_cut {
-            self.hits.count(Fault::Cut);
+            self.lose(&flight, Fault::Cut);
             return None;
         }
         Some(flight)
+    }
+
+    fn lose(&mut self, flight: &Flight, fault: Fault) {
+        self.hits.count(fault);
+        if is_of_snapshot(flight) {
+            self.hits.count(Fault::ChunkLost);
+        }
     }
 
     /// A damaged frame reaches its node: the decoder must refuse it, and the connection ends.
@@ -327,6 +337,10 @@ impl Network {
         }
         refused
     }
+}
+
+fn is_of_snapshot(flight: &Flight) -> bool {
+    matches!(flight.packet, Packet::Fetch { .. } | Packet::Chunk { .. })
 }
 
 /// Reads a frame as the shipped connection does.

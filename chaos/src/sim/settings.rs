@@ -1,6 +1,9 @@
 //! What a cluster is made with.
 
-use raftkv::raft::{Config, NodeId, Options};
+use raftkv::{
+    raft::{Config, NodeId, Options},
+    replica::SnapshotPolicy,
+};
 
 use super::{host::Armed, queue::Micros};
 
@@ -32,6 +35,10 @@ pub struct Settings {
     pub sync: (Micros, Micros),
     /// How long a committed entry waits before it is applied; `None` for not at all.
     pub apply: Option<(Micros, Micros)>,
+    /// When snapshots are taken; `None` for never.
+    pub snapshots: Option<SnapshotPolicy>,
+    /// How long each step of work on a snapshot takes.
+    pub job: (Micros, Micros),
     /// What waits for a paused node beyond this many messages is dropped.
     pub inbox_max: usize,
     /// A node whose very first start is cut short.
@@ -61,6 +68,8 @@ impl Settings {
             syncs: Syncs::Beside,
             sync: (0, 3_000),
             apply: None,
+            snapshots: None,
+            job: (0, 2_000),
             inbox_max: 4096,
             first_crash: None,
             uncommitted_max_bytes: shipped.uncommitted_max_bytes,

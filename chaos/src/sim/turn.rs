@@ -5,6 +5,7 @@ use raftkv::{
     codec::{self, Packet},
     raft::{Message, NodeId, Note, RefusalReason, Status},
     replica::{Error, Outbox, Replica, Reply},
+    storage::snapshot_name,
 };
 use raftkv_wal::{MemoryMedia, Operation as DiskOperation};
 
@@ -14,7 +15,7 @@ use super::{
     host::Armed,
     mark::Mark,
     network::decode,
-    settings::Syncs,
+    settings::{Syncs, TICK},
 };
 use crate::invariants::{Asked, Step, hold, index_of};
 
@@ -25,8 +26,24 @@ pub(super) enum Phase {
     Sync,
     Mark,
     Apply,
+    /// It learns what became of work on its own snapshot.
+    Taken,
+    /// It learns what became of work on another's.
+    Fetched,
+    /// A sync with the mark that names a snapshot.
+    NameSync,
+    /// A sync with the mark of an install.
+    InstallSync,
 }
 
+impl Phase {
+    fn is_sync(self) -> bool {
+        matches!(self, Phase::Sync | Phase::NameSync | Phase::InstallSync)
+    }
+}
+
+/// How long the shipped replica tries nothing with snapshots after a failure.
+const RETRY_TICKS: u64 = 500;
 /// A sync of this length is a slow one.
 const SLOW_SYNC: u64 = 10_000;
 
@@ -44,6 +61,39 @@ const DISK_POINTS: &[(CrashPoint, Phase, DiskOperation)] = &[
     (CrashPoint::SyncSync, Phase::Sync, DiskOperation::Sync),
     (CrashPoint::MarkWrite, Phase::Mark, DiskOperation::Write),
     (CrashPoint::MarkSync, Phase::Mark, DiskOperation::Sync),
+    (
+        CrashPoint::SnapshotCreate,
+        Phase::Step,
+        DiskOperation::CreateFile,
+    ),
+    (
+        CrashPoint::SnapshotCreate,
+        Phase::Apply,
+        DiskOperation::CreateFile,
+    ),
+    (
+        CrashPoint::SnapshotCreate,
+        Phase::Mark,
+        DiskOperation::CreateFile,
+    ),
+    (CrashPoint::NameWrite, Phase::Taken, DiskOperation::Write),
+    (CrashPoint::NameSync, Phase::NameSync, DiskOperation::Sync),
+    (CrashPoint::PurgeRemove, Phase::Mark, DiskOperation::Remove),
+    (
+        CrashPoint::PurgeSyncDirectory,
+        Phase::Mark,
+        DiskOperation::SyncDirectory,
+    ),
+    (
+        CrashPoint::InstallWrite,
+        Phase::Fetched,
+        DiskOperation::Write,
+    ),
+    (
+        CrashPoint::InstallSync,
+        Phase::InstallSync,
+        DiskOperation::Sync,
+    ),
 ];
 
 impl Sim {
@@ -70,20 +120,36 @@ impl Sim {
             return;
         };
         let at_disk = host.armed.and_then(|armed| {
-            let point = DISK_POINTS.iter().find(|point| point.0 == armed.point)?;
-            (point.1 == phase && armed.skip == 0).then_some(point.2)
+            let points = DISK_POINTS.iter().filter(|point| point.0 == armed.point);
+            let point = points.clone().find(|point| point.1 == phase)?;
+            (armed.skip == 0).then_some(point.2)
         });
         if let Some(operation) = at_disk {
             host.disk.stop_at(operation);
         }
         let mut out = Outbox::default();
+        let written = host.disk.writes();
         let result = event(&mut replica, &mut out);
         if at_disk.is_some() && host.disk.stopped().is_none() {
             host.disk.forget_faults();
         }
-        if let Err(error) = result {
-            self.shadows[index_of(id)].failed(replica.raft());
-            return self.failed(id, error);
+        let stopped = host.disk.stopped().is_some();
+        if stopped || result.is_err() {
+            let raft = replica.raft();
+            let before = self.checks.ledger.links(raft.log().base().index);
+            self.shadows[index_of(id)].failed(raft, &before);
+            return match result {
+                Err(error) if !stopped => self.failed(id, error),
+                _ => self.crash_at_disk(id),
+            };
+        }
+        let host = &mut self.hosts[index_of(id)];
+        if matches!(phase, Phase::Taken | Phase::Fetched) && host.disk.writes() > written {
+            let writes = host.disk.writes();
+            host.marked = Some((phase, writes));
+            if phase == Phase::Taken {
+                self.shadows[index_of(id)].marked(writes);
+            }
         }
         let after = replica.status();
         let before = self.live[index_of(id)].replace(after).expect("it was up");
@@ -95,17 +161,8 @@ impl Sim {
     /// The disk failed, and the process stops: by order of the test, or the code is wrong.
     fn failed(&mut self, id: NodeId, error: Error) {
         let host = &mut self.hosts[index_of(id)];
-        if host.disk.stopped().is_some() {
-            let armed = host.armed.take().expect("a disk stops at a point");
-            self.hits.reach(armed.point);
-            self.hits.count(Fault::CrashPoint);
-            let armed = Armed {
-                power: true,
-                ..armed
-            };
-            return self.crash_at(id, armed);
-        }
-        let Some(fault) = host.expects_failure.take() else {
+        let full = (host.is_full && host.started_full).then_some(Fault::FullDisk);
+        let Some(fault) = host.expects_failure.take().or(full) else {
             hold!(Assertion, false, "n{id} stops: {error}");
             return;
         };
@@ -113,6 +170,19 @@ impl Sim {
         self.note_line(Some(id), || format!("stops: {error}"));
         let down = self.rng.between(10_000, 500_000);
         self.go_down(id, false, Some(down));
+    }
+
+    /// The disk has stopped, and the power goes.
+    pub(super) fn crash_at_disk(&mut self, id: NodeId) {
+        let armed = self.host(id).armed.take();
+        let armed = armed.expect("a disk stops at a point");
+        self.hits.reach(armed.point);
+        self.hits.count(Fault::CrashPoint);
+        let armed = Armed {
+            power: true,
+            ..armed
+        };
+        self.crash_at(id, armed);
     }
 
     /// Everything that is checked after a step.
@@ -133,7 +203,7 @@ impl Sim {
             self.checks
                 .wrote(before, after, &written, shadow, disk.writes(), entry);
         }
-        if phase == Phase::Sync || !self.shadows[at].is_synced() {
+        if phase.is_sync() || !self.shadows[at].is_synced() {
             self.shadows[at].durable(disk.durable_writes());
         }
         if before != after {
@@ -150,13 +220,8 @@ impl Sim {
             };
             self.checks.stepped(&step, entry);
         }
-        let applied = replica.applied();
-        if self.applied[at] != applied {
-            self.applied[at] = applied;
-            self.trace.number(applied.0);
-            let shadow = &self.shadows[at];
-            self.checks.applied(id, applied, shadow, replica.kv());
-        }
+        self.observe_applied(id, replica);
+        self.observe_trouble(id, out);
         for note in out.notes.drain(..) {
             match Mark::of(&note) {
                 Some(mark) => {
@@ -168,11 +233,78 @@ impl Sim {
             if note == Note::Elected {
                 self.elections += 1;
             }
+            self.observe_snapshot(id, &note);
             let now = self.queue.now();
             self.trace.line(now, Some(id), || note.to_string());
             if let Some(notes) = &mut self.notes {
                 notes.push((id, note));
             }
+        }
+    }
+
+    fn observe_applied(&mut self, id: NodeId, replica: &Replica<MemoryMedia>) {
+        let at = index_of(id);
+        let (before, applied) = (self.applied[at], replica.applied());
+        if before == applied {
+            return;
+        }
+        self.applied[at] = applied;
+        self.trace.number(applied.0);
+        let (shadow, kv) = (&self.shadows[at], replica.kv());
+        if std::mem::take(&mut self.hosts[at].is_loading) {
+            self.checks.loaded(id, applied, kv);
+        } else {
+            self.checks.applied(id, applied, shadow, kv);
+        }
+    }
+
+    /// What a node warns of must have been done to it.
+    fn observe_trouble(&mut self, id: NodeId, out: &mut Outbox) {
+        if std::mem::take(&mut out.disk_full) {
+            self.hits.count(Fault::FullDisk);
+        }
+        for warning in out.warnings.drain(..) {
+            let host = &mut self.hosts[index_of(id)];
+            let fault = match host.expects_failure.take() {
+                Some(fault) => Some(fault),
+                None => host.is_full.then_some(Fault::FullDisk),
+            };
+            hold!(Assertion, fault.is_some(), "n{id} warns: {warning}");
+            host.retries_at = self.queue.now() + RETRY_TICKS * TICK;
+            self.hits.count(fault.expect("just seen"));
+            self.note_line(Some(id), || format!("warns: {warning}"));
+        }
+    }
+
+    /// What a step leaves of the node's snapshots.
+    fn observe_snapshot(&mut self, id: NodeId, note: &Note) {
+        let at = index_of(id);
+        let host = &mut self.hosts[at];
+        match note {
+            Note::SnapshotWanted { pos } => {
+                if host.wants.replace(*pos).is_some_and(|other| other != *pos) {
+                    self.hits.count(Fault::Superseded);
+                }
+            }
+            Note::SnapshotTaken { pos } => {
+                let (_, writes) = host.marked.expect("a mark names it");
+                let durable = host.disk.durable_writes();
+                hold!(
+                    PersistBeforeReply,
+                    durable >= writes,
+                    "n{id} drops what a snapshot of {pos} has before the log has its name"
+                );
+                self.shadows[at].named(*pos);
+                let file = host.disk.contents(&snapshot_name(*pos));
+                self.checks.named(id, *pos, file.as_deref());
+            }
+            Note::SnapshotInstalled { pos } => {
+                host.wants = None;
+                host.is_loading = true;
+                let file = host.disk.contents(&snapshot_name(*pos));
+                self.checks.named(id, *pos, file.as_deref());
+            }
+            _ => {}
         }
     }
 
@@ -184,15 +316,20 @@ impl Sim {
         let grew = before.last != after.last;
         let committed = before.commit != after.commit;
         let applied = before.applied != after.applied;
-        let (some, all) = match phase {
-            Phase::Sync => (CrashPoint::ReleasedSome, CrashPoint::ReleasedAll),
-            _ => (CrashPoint::SentSome, CrashPoint::SentAll),
+        let included = before.snapshot != after.snapshot;
+        let named = phase == Phase::Taken && self.hosts[index_of(id)].marked.is_some();
+        let (some, all) = match phase.is_sync() {
+            true => (CrashPoint::ReleasedSome, CrashPoint::ReleasedAll),
+            false => (CrashPoint::SentSome, CrashPoint::SentAll),
         };
         let answers = !out.replies.is_empty();
         if (voted && self.crashes(id, CrashPoint::WroteVote))
             || (hard && !voted && self.crashes(id, CrashPoint::WroteTerm))
             || (grew && self.crashes(id, CrashPoint::WroteEntries))
-            || (phase == Phase::Sync && self.crashes(id, CrashPoint::Synced))
+            || (named && self.crashes(id, CrashPoint::Named))
+            || (included && !phase.is_sync() && self.crashes(id, CrashPoint::Installed))
+            || (included && phase.is_sync() && self.crashes(id, CrashPoint::Compacted))
+            || (phase.is_sync() && self.crashes(id, CrashPoint::Synced))
             || (committed && self.crashes(id, CrashPoint::Committed))
         {
             return;
@@ -248,8 +385,10 @@ impl Sim {
     }
 
     fn answer(&mut self, id: NodeId, token: raftkv::raft::Token, reply: Reply) {
-        if reply == Reply::Refused(RefusalReason::Busy) {
-            self.hits.count(Fault::Shed);
+        match reply {
+            Reply::Refused(RefusalReason::Busy) => self.hits.count(Fault::Shed),
+            Reply::Refused(RefusalReason::DiskFull) => self.hits.count(Fault::RefusedFull),
+            _ => {}
         }
         self.trace.number(token.0);
         self.note_line(Some(id), || format!("answers t{token} {reply:?}"));
@@ -257,8 +396,9 @@ impl Sim {
         self.answers.push((token, reply));
     }
 
-    /// What a step leaves to be done: a sync, and entries to apply.
+    /// What a step leaves to be done: work on snapshots, a sync, and entries to apply.
     pub(super) fn go_on(&mut self, id: NodeId) {
+        self.take_job(id);
         let host = &self.hosts[index_of(id)];
         let Some(replica) = &host.replica else {
             return;
@@ -318,11 +458,18 @@ impl Sim {
     }
 
     pub(super) fn sync(&mut self, id: NodeId) {
-        self.host(id).is_syncing = false;
-        self.with(id, Phase::Sync, Replica::sync);
+        let host = self.host(id);
+        host.is_syncing = false;
+        let phase = match host.marked {
+            Some((Phase::Taken, _)) => Phase::NameSync,
+            Some(_) => Phase::InstallSync,
+            None => Phase::Sync,
+        };
+        self.with(id, phase, Replica::sync);
+        self.host(id).marked = None;
     }
 
-    fn is_due(&mut self, id: NodeId, point: CrashPoint) -> bool {
+    pub(super) fn is_due(&mut self, id: NodeId, point: CrashPoint) -> bool {
         let host = &self.hosts[index_of(id)];
         host.armed
             .is_some_and(|armed| armed.point == point && armed.skip == 0)
@@ -344,7 +491,7 @@ impl Sim {
         due
     }
 
-    fn crash_here(&mut self, id: NodeId, point: CrashPoint) {
+    pub(super) fn crash_here(&mut self, id: NodeId, point: CrashPoint) {
         let armed = self.host(id).armed.take().expect("it is due");
         self.hits.reach(point);
         self.hits.count(Fault::CrashPoint);
