@@ -95,7 +95,11 @@ impl Core {
     fn acknowledge_snapshot(&self, to: NodeId, snapshot: Snapshot, out: &mut Effects) {
         let term = self.hard.term;
         let outcome = AppendOutcome::Match(snapshot.pos.index);
-        self.send_durable(to, Message::AppendReply { term, outcome }, out);
+        let reply = Message::AppendReply { term, outcome };
+        match planted!("install_acknowledged_before_sync") {
+            true => self.send(to, reply, out),
+            false => self.send_durable(to, reply, out),
+        }
     }
 
     /// Figure 13, 7: the whole log goes. Its entry at the snapshot's end is missing or of another

@@ -167,7 +167,7 @@ impl<M: Media> Replica<M> {
                 Ok(())
             }
             (Purpose::Verify(Origin::Taken), Ok(Done::Published(snapshot))) => {
-                self.mark_taken(snapshot)
+                self.mark_taken(snapshot, out)
             }
             (Purpose::Store, Ok(Done::Stored { sink })) => {
                 self.stored(sink, out);
@@ -213,8 +213,12 @@ impl<M: Media> Replica<M> {
         match self.storage.begin_snapshot(Origin::Taken) {
             Ok(sink) => {
                 let frozen = self.kv.freeze();
-                let term = self.raft.log().term(self.applied);
-                let pos = LogPos::new(term.expect("applied entries stay"), self.applied);
+                let index = match planted!("snapshot_of_a_later_state") {
+                    true => included.next().max(self.applied.before()),
+                    false => self.applied,
+                };
+                let term = self.raft.log().term(index);
+                let pos = LogPos::new(term.expect("applied entries stay"), index);
                 let header = Header {
                     cluster_id: self.storage.cluster_id(),
                     pos,
@@ -242,11 +246,14 @@ impl<M: Media> Replica<M> {
         }
     }
 
-    fn mark_taken(&mut self, snapshot: Snapshot) -> Result<(), Error> {
+    fn mark_taken(&mut self, snapshot: Snapshot, out: &mut Outbox) -> Result<(), Error> {
         let kept = self.snapshots.policy.kept;
         self.storage.add_snapshot(snapshot, Origin::Taken, kept)?;
         self.snapshots.marked = Some(snapshot);
-        Ok(())
+        match planted!("log_dropped_before_the_mark_is_durable") {
+            true => self.marks_are_durable(out),
+            false => Ok(()),
+        }
     }
 
     /// What the log names is durable: now, and not before, may the entries go that it includes.
@@ -441,6 +448,9 @@ impl<M: Media> Replica<M> {
         self.written = seq;
         self.apply_upto = snapshot.pos.index;
         let old = std::mem::take(&mut self.kv);
+        if planted!("state_used_before_it_is_loaded") {
+            self.applied = snapshot.pos.index;
+        }
         let load = self.storage.load_job(snapshot)?;
         self.snapshots.loading = Some(snapshot);
         self.snapshots.queue(Purpose::Discard, Job::discard(old));

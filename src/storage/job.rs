@@ -222,7 +222,7 @@ impl<M: Media> Work<M> {
                 for chunk in chunks {
                     sink.append(&chunk).map_err(JobError::Write)?;
                 }
-                if is_last {
+                if is_last && !planted!("snapshot_named_before_its_sync") {
                     sink.sync().map_err(JobError::Publish)?;
                 }
                 Next::End(Done::Stored { sink })
@@ -248,7 +248,9 @@ impl<M: Media> Work<M> {
                 Next::Go(Work::SyncNames { sink, snapshot })
             }
             Work::SyncNames { mut sink, snapshot } => {
-                sink.sync_directory().map_err(JobError::Publish)?;
+                if !planted!("snapshot_name_not_synced") {
+                    sink.sync_directory().map_err(JobError::Publish)?;
+                }
                 Next::End(Done::Published(snapshot))
             }
             Work::Load(mut loading) => match loading.step()? {

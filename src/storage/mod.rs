@@ -364,7 +364,7 @@ impl<M: Media> Storage<M> {
             .extend(surplus.map(|old| snapshot_name(old.snapshot.pos)));
         let mark = Mark {
             snapshots: self.snapshots.iter().map(|kept| kept.snapshot).collect(),
-            installed,
+            installed: installed && !planted!("install_marked_as_taken"),
         };
         let fill = |out: &mut Vec<u8>| mark.encode(out);
         let address = self.wal.append_sticky(SNAPSHOTS, mark.len_bytes(), fill)?;

@@ -10,9 +10,9 @@
 //! Absent are the bugs of what does not exist here:
 //!
 //! - joint consensus and learners: M12 to M17, M28b (a read confirmed by a learner);
-//! - snapshots and purged logs: M30, M31, M36, and M3 as WRaft had it (a snapshot's term taken
-//!   for the node's), for which M3b takes that of appended entries;
-//! - sessions: M40, M41;
+//! - M3 as WRaft had it (a snapshot's term taken for the node's), for which M3b takes that of
+//!   appended entries;
+//! - sessions, and a configuration in a snapshot: M30, M31, M40, M41;
 //! - M48's other half, a wiped node that votes under its old id: pins in a data directory stand
 //!   against it, beyond the reach of a cluster that has none.
 

@@ -251,7 +251,8 @@ impl Sim {
         self.applied[at] = applied;
         self.trace.number(applied.0);
         let (shadow, kv) = (&self.shadows[at], replica.kv());
-        if std::mem::take(&mut self.hosts[at].is_loading) {
+        let loaded = std::mem::take(&mut self.hosts[at].is_loading);
+        if loaded || applied != before.next() {
             self.checks.loaded(id, applied, kv);
         } else {
             self.checks.applied(id, applied, shadow, kv);
