@@ -254,7 +254,8 @@ fn take_apart(seed: u64, directory: &Path) {
         text += &format!("{line}\n");
     }
     say!(
-        "shrunk to {} events in {} runs: {}: {}",
+        "shrunk from {} to {} events in {} runs: {}: {}",
+        shrunk.events_before,
         shrunk.lines.len(),
         shrunk.tried,
         failure.property.name(),

@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::Args;
-use raftkv_chaos::run_seed;
+use raftkv_chaos::{run_seed, shrink};
 use raftkv_planted::{BUGS, Bug, plant};
 
 /// The first seeds of the starts, far enough apart.
@@ -61,6 +61,9 @@ pub(crate) struct Options {
     /// Give up after so many seeds.
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
+    /// Shrink what the first so many starts find.
+    #[arg(long, value_name = "STARTS", default_value_t = 0)]
+    shrink: usize,
     /// Where the table goes; without it nothing is written.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -75,6 +78,8 @@ struct Hunt {
     fired: BTreeMap<&'static str, u64>,
     /// Something that was found, as it was told.
     what: String,
+    /// What was left of what the first starts found.
+    shrunk: Vec<String>,
 }
 
 impl Hunt {
@@ -106,13 +111,15 @@ impl Hunt {
     }
 }
 
-fn hunt(bug: &'static Bug, limit: u64) -> Hunt {
+fn hunt(bug: &'static Bug, options: &Options) -> Hunt {
+    let limit = options.seeds;
     plant(Some(bug));
     let mut hunt = Hunt {
         bug,
         seeds: Vec::new(),
         fired: BTreeMap::new(),
         what: String::new(),
+        shrunk: Vec::new(),
     };
     for start in STARTS {
         let found = (start..start + limit).find_map(|seed| {
@@ -126,6 +133,19 @@ fn hunt(bug: &'static Bug, limit: u64) -> Hunt {
         hunt.seeds.push(Some(seeds));
         *hunt.fired.entry(failure.property.name()).or_default() += 1;
         hunt.what = failure.what;
+        if hunt.shrunk.len() < options.shrink {
+            let shrunk = shrink(start + seeds - 1).expect("it fails");
+            plant(None);
+            let sound = !shrunk.fails();
+            plant(Some(bug));
+            hunt.shrunk.push(format!(
+                "{} of {} events left in {} runs{}",
+                shrunk.lines.len(),
+                shrunk.events_before,
+                shrunk.tried,
+                if sound { "" } else { ", NOT BY THE BUG" }
+            ));
+        }
     }
     plant(None);
     hunt
@@ -142,7 +162,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     let hunts: Mutex<BTreeMap<usize, Hunt>> = Mutex::default();
     let work = || {
         while let Some(&bug) = bugs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let hunt = hunt(bug, options.seeds);
+            let hunt = hunt(bug, options);
             say!("{}", line(&hunt));
             let number = BUGS
                 .iter()
@@ -193,8 +213,10 @@ fn line(hunt: &Hunt) -> String {
         Some(seeds) if hunt.is_right() => format!("killed in {seeds}"),
         Some(seeds) => format!("WRONG CHECKER in {seeds}"),
     };
+    let shrunk = hunt.shrunk.iter();
+    let shrunk: String = shrunk.map(|shrunk| format!("; {shrunk}")).collect();
     format!(
-        "{:5} {:40} {verdict}: {} ({what})",
+        "{:5} {:40} {verdict}: {} ({what}){shrunk}",
         bug.id,
         bug.name,
         fired(hunt)

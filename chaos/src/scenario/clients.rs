@@ -19,8 +19,6 @@ use crate::{
 /// A key with this many unknown writes is left for a fresh one: each doubles what a search for an
 /// order has to try.
 const UNKNOWN_MAX: u32 = 8;
-/// A client that was refused tries again after this.
-const BACKOFF: (Micros, Micros) = (5_000, 50_000);
 /// How long the last client waits between two requests.
 const PROBER_THINKS: (Micros, Micros) = (1_000, 5_000);
 
@@ -301,7 +299,7 @@ impl Clients {
                 attempt,
                 reply: Reply::Refused(RefusalReason::NotLeader { leader: None }),
             };
-            return self.schedule(sim, BACKOFF.0, alarm);
+            return self.schedule(sim, self.load.backoff.0, alarm);
         }
         let Call { key, request, .. } = self.history.calls[call];
         let operation = self.operation(client, key, request);
@@ -374,8 +372,9 @@ impl Clients {
     /// Nothing was done: the client asks again, elsewhere.
     fn refused(&mut self, sim: &mut Sim, client: usize, call: usize, why: RefusalReason) {
         let nodes = sim.ids().len() as u64;
+        let (least, most) = self.load.backoff;
         let rng = &mut self.clients[client].rng;
-        let after = rng.between(BACKOFF.0, BACKOFF.1);
+        let after = rng.between(least, most);
         let any = NodeId(rng.between(0, nodes - 1));
         let (target, after) = match why {
             RefusalReason::NotLeader {

@@ -138,6 +138,8 @@ pub(crate) struct Load {
     pub(crate) gets: u64,
     /// A client asks for no more than this.
     pub(crate) calls_max: u64,
+    /// A client that was refused tries again after this.
+    pub(crate) backoff: (Micros, Micros),
 }
 
 /// What is left of the partition while the cluster has to make progress.
@@ -168,6 +170,10 @@ pub(crate) struct Plan {
     pub(crate) faults: Vec<Planned>,
     /// The virtual time of the faults; `None` for until the run has its counts.
     pub(crate) stop_at: Option<Micros>,
+    /// Whether all faults end then, and the cluster shows that it works again.
+    pub(crate) heals: bool,
+    /// How many writes and reads it has to serve then.
+    pub(crate) probes: u64,
     /// Whether clients go on while the cluster heals.
     pub(crate) keeps_traffic: bool,
     pub(crate) ending: Ending,
@@ -225,6 +231,8 @@ impl Plan {
             load,
             faults,
             stop_at: None,
+            heals: true,
+            probes: 10,
             keeps_traffic: rng.chance(750),
             ending: draw_ending(&mut rng),
             owes_counts,
@@ -273,6 +281,7 @@ fn draw_load(rng: &mut Rng) -> Load {
         puts,
         gets: rng.between(250, 950 - puts),
         calls_max: u64::MAX,
+        backoff: (5_000, 50_000),
     }
 }
 

@@ -132,6 +132,11 @@ impl Sim {
         self.trace.digest()
     }
 
+    /// How many lines a record of it has, without routine.
+    pub(crate) fn events(&self) -> u64 {
+        self.trace.events()
+    }
+
     /// Which branches of the FSM were taken.
     #[must_use]
     pub fn marks(&self) -> &Marks {
@@ -418,10 +423,16 @@ impl Sim {
         // The frame's CRC stands for its bytes.
         let crc = u32::from_le_bytes(frame[4..8].try_into().expect("a frame has a header"));
         self.trace.number(now ^ u64::from(crc) << 20 ^ to.0);
-        self.trace.line(now, Some(to), || match &packet {
+        let text = || match &packet {
             Packet::Message(message) => format!("<- n{from}@{} {message}", message.term()),
             packet => format!("<- n{from} {packet}"),
-        });
+        };
+        match packet {
+            Packet::Message(Message::Heartbeat { .. } | Message::HeartbeatReply { .. }) => {
+                self.trace.routine(now, Some(to), text);
+            }
+            _ => self.trace.line(now, Some(to), text),
+        }
         if let Packet::Message(Message::HeartbeatReply { term, .. }) = packet {
             let status = self.live[index_of(to)].as_ref().expect("it is up");
             if status.role == RoleName::Leader && status.hard.term == term {

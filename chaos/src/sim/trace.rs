@@ -17,21 +17,11 @@ pub struct Line {
     pub node: Option<NodeId>,
     /// What.
     pub what: String,
+    /// Whether it is a leader's routine in quiet times.
+    pub is_routine: bool,
 }
 
 impl Line {
-    /// Whether it is more than a leader's routine in quiet times.
-    #[must_use]
-    pub fn is_telling(&self) -> bool {
-        let routine = ["Heartbeat", "HeartbeatReply"];
-        let mut words = self
-            .what
-            .split(' ')
-            .skip_while(|word| *word != "<-")
-            .skip(2);
-        words.next().is_none_or(|word| !routine.contains(&word))
-    }
-
     /// The event for machines.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
@@ -42,7 +32,7 @@ impl Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Line { at, node, what } = self;
+        let Line { at, node, what, .. } = self;
         write!(f, "{:>6}.{:03} ms  ", at / 1000, at % 1000)?;
         match node {
             Some(node) => write!(f, "n{node}  {what}"),
@@ -55,6 +45,7 @@ impl fmt::Display for Line {
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     digest: u64,
+    events: u64,
     lines: Option<Vec<Line>>,
 }
 
@@ -65,6 +56,11 @@ impl Trace {
 
     pub(crate) fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// How many lines there were to record, without routine.
+    pub(crate) fn events(&self) -> u64 {
+        self.events
     }
 
     pub(crate) fn take_lines(&mut self) -> Vec<Line> {
@@ -78,9 +74,35 @@ impl Trace {
 
     /// Something to read.
     pub(crate) fn line(&mut self, at: Micros, node: Option<NodeId>, what: impl FnOnce() -> String) {
+        self.events += 1;
+        self.add(at, node, false, what);
+    }
+
+    /// Something that is left out where space counts.
+    pub(crate) fn routine(
+        &mut self,
+        at: Micros,
+        node: Option<NodeId>,
+        what: impl FnOnce() -> String,
+    ) {
+        self.add(at, node, true, what);
+    }
+
+    fn add(
+        &mut self,
+        at: Micros,
+        node: Option<NodeId>,
+        is_routine: bool,
+        what: impl FnOnce() -> String,
+    ) {
         if let Some(lines) = &mut self.lines {
             let what = what();
-            lines.push(Line { at, node, what });
+            lines.push(Line {
+                at,
+                node,
+                what,
+                is_routine,
+            });
         }
     }
 }
