@@ -133,6 +133,8 @@ fn run(
         presets,
     };
     let is_terminal = io::stderr().is_terminal();
+    // The files may be others when the batch ends.
+    let commit = commit();
     let report = run_batch(order, |totals, elapsed| {
         if is_terminal {
             show_progress(&order, totals, elapsed);
@@ -145,7 +147,7 @@ fn run(
     let out = batch
         .out
         .unwrap_or_else(|| format!("bench/results/chaos_{name}.json").into());
-    if let Err(error) = write_json(&out, &report) {
+    if let Err(error) = write_json(&out, &report, &commit) {
         eprintln!("raftkv-chaos: cannot write {}: {error}", out.display());
         return ExitCode::FAILURE;
     }
@@ -196,9 +198,9 @@ fn commit() -> String {
     }
 }
 
-fn write_json(out: &Path, report: &Report) -> io::Result<()> {
+fn write_json(out: &Path, report: &Report, commit: &str) -> io::Result<()> {
     fs::create_dir_all(directory_of(out))?;
-    let json = serde_json::to_string_pretty(&report.to_json(&commit()))?;
+    let json = serde_json::to_string_pretty(&report.to_json(commit))?;
     fs::write(out, json + "\n")
 }
 
