@@ -33,8 +33,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     (
         "M34a",
         "The second lock on the same door: a checksum covers the offset too, and recovery leaves \
-         zeros behind the end, so only a disk that shows old bytes of the very place gives a \
-         record another predecessor. `wal/tests/damage.rs` makes one.",
+         zeros behind the end. Scenarios have disks that lose those zeros, but what such a disk \
+         shows again would have to begin just where something newer ends. `wal/tests/damage.rs` \
+         arranges that.",
     ),
     (
         "M34b",

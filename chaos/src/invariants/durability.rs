@@ -14,6 +14,9 @@ pub(crate) enum Damage {
     ToTheEnd,
     /// Bytes of a file beside the log changed: the log has everything.
     Snapshot,
+    /// The newest segment is as it once was, or its name is gone: all that was written since may be
+    /// missing, with all proofs of it.
+    Stale,
 }
 
 /// What became of opening a disk.
@@ -55,8 +58,8 @@ pub(crate) fn opened(
     };
     let lost = match verdict {
         Match::Whole | Match::Beginning => return Opened::Sound,
-        Match::LacksLastWrite => !proven || damage == Damage::ToTheEnd,
-        Match::Other => damage == Damage::ToTheEnd && shadow.was(found),
+        Match::LacksLastWrite => !proven || damage != Damage::Within,
+        Match::Other => damage != Damage::Within && shadow.was(found),
     };
     hold!(
         Damage,

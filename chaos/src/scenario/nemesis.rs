@@ -236,7 +236,7 @@ impl Nemesis {
             Kind::Damage if sim.is_up(node) && self.losses_left > 0 => {
                 self.losses_left -= 1;
                 sim.kill(node);
-                sim.damage(node);
+                sim.damage(node, rng);
                 sim.restart_after(node, 50_000);
             }
             Kind::FailSync | Kind::FailWrite | Kind::ReadError | Kind::Damage => {}

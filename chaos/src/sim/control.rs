@@ -6,7 +6,7 @@ use raftkv_wal::Operation;
 use super::{
     engine::{Event, Sim},
     fault::{CrashPoint, Fault},
-    host::{Armed, Started},
+    host::{Armed, Host, Started},
     queue::Micros,
     turn::Phase,
 };
@@ -78,7 +78,9 @@ impl Sim {
                 self.hits.count(Fault::LostWrite);
             }
             let mut rng = Rng::new(self.rng.draw());
-            self.hosts[at].disk.crash(&mut || rng.draw());
+            let Host { disk, versions, .. } = &mut self.hosts[at];
+            disk.crash(&mut || rng.draw());
+            versions.keep(disk);
         }
         if let Some(down) = restart {
             self.restart_after(id, down);
@@ -253,9 +255,8 @@ impl Sim {
     }
 
     /// Damages the disk of a node that is down. Returns whether there was anything to damage.
-    pub(crate) fn damage(&mut self, id: NodeId) -> bool {
-        let mut rng = Rng::new(self.rng.draw());
-        let what = self.host(id).damage(&mut rng);
+    pub(crate) fn damage(&mut self, id: NodeId, rng: &mut Rng) -> bool {
+        let what = self.host(id).damage(rng);
         if let Some(what) = &what {
             self.note_line(Some(id), || format!("has {what}"));
         }

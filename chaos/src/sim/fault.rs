@@ -72,6 +72,8 @@ listed! {
         ReadError = "read_error",
         /// Damage on a disk was found when the node started.
         Damage = "damage",
+        /// The newest segment was an earlier version of itself, or missing, and its node is lost.
+        Stale = "stale",
         /// A committed entry waited to be applied.
         SlowApply = "slow_apply",
         /// A step of work on a snapshot took 50 ms or more.

@@ -10,21 +10,17 @@ use raftkv::{
 use raftkv_wal::MemoryMedia;
 
 use super::{
+    damage::Versions,
     fault::{CrashPoint, Fault, Hits},
     jobs::WorkOn,
     network::Flight,
     queue::Micros,
     turn::Phase,
 };
-use crate::{
-    invariants::{Checks, Damage, Found, Opened, Shadow, hold, opened},
-    rng::Rng,
-};
+use crate::invariants::{Checks, Damage, Found, Opened, Shadow, hold, opened};
 
 /// Small segments, so that short runs rotate them.
 const SEGMENT_BYTES: u64 = 64 << 10;
-/// What ends each batch, and proves what was durable before it (docs/wal.md).
-const TRAILER_BYTES: usize = 32;
 
 /// What waits for a node that is not at work.
 #[derive(Debug)]
@@ -51,6 +47,8 @@ pub(crate) struct Armed {
 pub(super) struct Host {
     pub(super) id: NodeId,
     pub(super) disk: MemoryMedia,
+    /// What the disk held at earlier times.
+    pub(super) versions: Versions,
     /// `None` while it is down.
     pub(super) replica: Option<Box<Replica<MemoryMedia>>>,
     /// Grows each time the process ends; what was scheduled for an earlier one is void.
@@ -112,6 +110,7 @@ impl Host {
         Host {
             id,
             disk: MemoryMedia::new(),
+            versions: Versions::new(),
             replica: None,
             epoch: 0,
             frozen_until: None,
@@ -207,11 +206,7 @@ impl Host {
                 hits.count(Fault::ReadError);
                 return Started::Refused;
             }
-            Err(_) if self.damage.is_some() => {
-                self.count_damage(hits);
-                self.is_lost = true;
-                return Started::Lost;
-            }
+            Err(_) if self.damage.is_some() => return self.lose(hits),
             Err(error) => {
                 hold!(Durability, false, "n{} does not open: {error}", self.id);
                 unreachable!("it does not hold")
@@ -219,6 +214,11 @@ impl Host {
         };
         self.disk.forget_faults();
         self.expects_failure = None;
+        // An older mark names other snapshots than those that are left, and whatever is found is
+        // older than what was vouched for.
+        if self.damage == Some(Damage::Stale) && policy.is_some() {
+            return self.lose(hits);
+        }
         let included = checks.found(shadow, &found, self.damage);
         if self.damage.is_some() && included < shadow.included() {
             self.count_damage(hits);
@@ -228,9 +228,7 @@ impl Host {
         let entry = |index| storage.encoded_entry(index).to_vec();
         let image = Shadow::image_of(saved.hard, base, saved.log.last().index, entry);
         if opened(shadow, &image, self.damage, proven) == Opened::Damaged {
-            self.count_damage(hits);
-            self.is_lost = true;
-            return Started::Lost;
+            return self.lose(hits);
         }
         self.damage = None;
         self.started_full = self.is_full;
@@ -249,74 +247,17 @@ impl Host {
 
     fn count_damage(&self, hits: &mut Hits) {
         hits.count(Fault::Damage);
-        if self.damage == Some(Damage::Snapshot) {
-            hits.count(Fault::DamagedSnapshot);
+        match self.damage {
+            Some(Damage::Snapshot) => hits.count(Fault::DamagedSnapshot),
+            Some(Damage::Stale) => hits.count(Fault::Stale),
+            _ => {}
         }
     }
 
-    /// Damages a file of a node that is down, as if it had always been so.
-    pub(super) fn damage(&mut self, rng: &mut Rng) -> Option<String> {
-        assert!(self.replica.is_none(), "n{} is up", self.id);
-        let names = self.disk.names();
-        let name = names.get(rng.draw() as usize % names.len().max(1))?.clone();
-        let mut bytes = self.disk.contents(&name)?;
-        let used = bytes.iter().rposition(|&byte| byte != 0)? + 1;
-        let at = rng.between(0, used as u64 - 1) as usize;
-        let sector = used.min(at + 512);
-        let (what, end) = match rng.between(0, 5) {
-            0 => {
-                bytes[at] ^= 1 << rng.between(0, 7);
-                ("a flipped bit", at + 1)
-            }
-            1 => {
-                bytes[at..sector].fill(0);
-                ("a zeroed sector", sector)
-            }
-            2 => {
-                let from = rng.between(0, used as u64 - 1) as usize;
-                let len = (sector - at).min(used - from);
-                bytes.copy_within(from..from + len, at);
-                ("bytes from elsewhere", at + len)
-            }
-            3 | 4 => {
-                let (at, written) = self.misplaced(&name, &names, rng)?;
-                let end = (at + written.len()).min(bytes.len());
-                bytes[at..end].copy_from_slice(&written[..end - at]);
-                ("a misdirected write", end)
-            }
-            _ => {
-                bytes.truncate(at);
-                ("a file cut short", used)
-            }
-        };
-        self.disk.set_contents(&name, bytes);
-        self.damage = Some(match end {
-            _ if !name.ends_with(".wal") => Damage::Snapshot,
-            end if end + TRAILER_BYTES > used => Damage::ToTheEnd,
-            _ => Damage::Within,
-        });
-        Some(format!("{what} at {at} of {name}"))
-    }
-
-    /// One of all writes, and where in the file another one went that it lands on.
-    fn misplaced(&self, name: &str, names: &[String], rng: &mut Rng) -> Option<(usize, Vec<u8>)> {
-        let places = self.disk.places(name);
-        let (first, last) = (places.first()?, places.last()?);
-        let to = match rng.between(0, 3) {
-            0 => first.start,
-            1 => last.start,
-            _ => rng.pick_ref(&places).start,
-        };
-        let source = if rng.chance(500) {
-            name
-        } else {
-            rng.pick_ref(names)
-        };
-        let from = match self.disk.places(source) {
-            places if places.is_empty() => return None,
-            places if rng.chance(300) => places[0].clone(),
-            places => rng.pick_ref(&places).clone(),
-        };
-        Some((to, self.disk.contents(source)?[from].to_vec()))
+    /// The disk lacks what it vouched for: whoever runs the node must not start it on that again.
+    fn lose(&mut self, hits: &mut Hits) -> Started {
+        self.count_damage(hits);
+        self.is_lost = true;
+        Started::Lost
     }
 }

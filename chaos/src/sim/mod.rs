@@ -3,6 +3,7 @@
 
 mod cluster;
 mod control;
+mod damage;
 mod engine;
 mod fault;
 mod host;

@@ -12,7 +12,7 @@ use raftkv_wal::{MemoryMedia, Operation as DiskOperation};
 use super::{
     engine::{Event, Sim},
     fault::{CrashPoint, Fault},
-    host::Armed,
+    host::{Armed, Host},
     mark::Mark,
     network::decode,
     settings::{Syncs, TICK},
@@ -468,6 +468,10 @@ impl Sim {
         };
         self.with(id, phase, Replica::sync);
         self.host(id).marked = None;
+        let Host { disk, versions, .. } = self.host(id);
+        if disk.durable_writes() == disk.writes() {
+            versions.pass(disk);
+        }
     }
 
     pub(super) fn is_due(&mut self, id: NodeId, point: CrashPoint) -> bool {
