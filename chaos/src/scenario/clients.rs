@@ -214,7 +214,13 @@ impl Clients {
             false => self.load.think,
         };
         let think = self.clients[client].rng.between(least, most);
-        let think = if overload { think / 10 } else { think };
+        let think = match overload {
+            true => {
+                sim.count(Fault::Overload);
+                think / 10
+            }
+            false => think,
+        };
         self.schedule(sim, think, Alarm::Ask { client });
     }
 

@@ -160,7 +160,7 @@ impl Kind {
             Kind::Damage => &[Fault::Damage],
             Kind::FullDisk => &[Fault::FullDisk],
             Kind::Transfer => &[Fault::Transfer],
-            Kind::Overload => &[Fault::Request],
+            Kind::Overload => &[Fault::Overload],
         }
     }
 }

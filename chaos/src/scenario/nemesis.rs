@@ -221,7 +221,7 @@ impl Nemesis {
         rng: &mut Rng,
         effect: &mut Effect,
     ) {
-        let node = aim.node(sim, rng);
+        let node = aim.at_work(kind, sim, rng);
         effect.node = Some(node);
         match kind {
             Kind::SlowDisk => sim.slow_disk(node, rng.pick(&[20_000, 200_000, 1_000_000])),
@@ -265,6 +265,20 @@ impl Aim {
         match sim.leader() {
             Some(leader) if self.at_leader => leader,
             _ => any,
+        }
+    }
+
+    /// One that is up, unless the fault means something to a node that is down: it may crash
+    /// within recovery.
+    fn at_work(self, kind: Kind, sim: &Sim, rng: &mut Rng) -> NodeId {
+        let node = self.node(sim, rng);
+        if let Kind::CrashPoint | Kind::CrashLoop = kind {
+            return node;
+        }
+        let up: Vec<NodeId> = sim.ids().into_iter().filter(|&id| sim.is_up(id)).collect();
+        match up.contains(&node) || up.is_empty() {
+            true => node,
+            false => rng.pick(&up),
         }
     }
 }
@@ -343,7 +357,7 @@ fn begin_process(
     rng: &mut Rng,
     effect: &mut Effect,
 ) {
-    let node = aim.node(sim, rng);
+    let node = aim.at_work(kind, sim, rng);
     match kind {
         Kind::Kill if sim.is_up(node) => {
             sim.kill(node);

@@ -100,6 +100,8 @@ listed! {
         Shed = "shed",
         /// A client gave up waiting.
         Abandon = "abandon",
+        /// A client waited a tenth as long before it asked for more.
+        Overload = "overload",
         /// A client asked for something.
         Request = "request",
     }
@@ -217,8 +219,8 @@ impl CrashPoint {
         CrashPoint::StepCreate,
         CrashPoint::StepPublish,
         CrashPoint::StepSyncDirectory,
-        CrashPoint::WroteTerm,
         CrashPoint::WroteVote,
+        CrashPoint::WroteTerm,
         CrashPoint::ReleasedSome,
         CrashPoint::MarkWrite,
         CrashPoint::MarkSync,
