@@ -112,7 +112,7 @@ pub const BUGS: &[Bug] = &[
     bug("M24", "command_appended_in_a_term_of_another",
         "A deposed leader, or whoever knows no leader yet, takes commands in the new term (§5.3).",
         "Camunda #5360",
-        &["log_matching", "leader_append_only", "state_machine_safety"]),
+        &["log_matching", "leader_append_only", "state_machine_safety", "leader_completeness"]),
     bug("M25", "commit_index_falls",
         "A follower lowers its commit index to what an old message says (Figure 2).",
         "PySyncObj #166",
