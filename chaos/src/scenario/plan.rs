@@ -218,7 +218,8 @@ impl Plan {
                 settings.heartbeat_ticks = 25;
             }
         }
-        draw_snapshots(seed, &mut settings);
+        let may_be_large = !kinds.contains(&Kind::Narrow);
+        draw_snapshots(seed, &mut settings, may_be_large.then_some(&mut load));
         let timeout = settings.election_timeout();
         let faults = draw_faults(&mut rng, preset, &kinds, timeout);
         Plan {

@@ -283,9 +283,8 @@ impl Sim {
         let host = &mut self.hosts[at];
         match note {
             Note::SnapshotWanted { pos } => {
-                if host.wants.replace(*pos).is_some_and(|other| other != *pos) {
-                    self.hits.count(Fault::Superseded);
-                }
+                let before = host.wants.replace(*pos).unwrap_or(*pos);
+                (before != *pos).then(|| self.hits.count(Fault::Superseded));
             }
             Note::SnapshotTaken { pos } => {
                 let (_, writes) = host.marked.expect("a mark names it");
