@@ -368,23 +368,7 @@ fn begin_process(
             sim.restart_after(node, span);
         }
         Kind::Kill | Kind::PowerCut => {}
-        Kind::CrashPoint => {
-            let point = draw_point(rng);
-            let is_rare = CrashPoint::RARE.contains(&point);
-            // What is rare may also happen after the fault.
-            effect.node = (!is_rare).then_some(node);
-            let armed = Armed {
-                point,
-                skip: if is_rare { 0 } else { rng.between(0, 3) },
-                again: 0,
-                power: rng.chance(500),
-                down: rng.between(1_000, span),
-            };
-            match point.needs_fetch() {
-                true => sim.ids().into_iter().for_each(|id| sim.arm(id, armed)),
-                false => arm(sim, node, armed, span),
-            }
-        }
+        Kind::CrashPoint => effect.node = crash_at_point(sim, node, span, rng),
         Kind::CrashLoop => {
             effect.node = Some(node);
             let armed = Armed {
@@ -424,6 +408,26 @@ fn begin_process(
         Kind::SlowApply => sim.settings.apply = Some((1_000, rng.pick(&[20_000, 100_000]))),
         _ => unreachable!("{} is no fault of a process", kind.name()),
     }
+}
+
+/// Lets a node crash at some point. Returns it if the fault ends with its span.
+fn crash_at_point(sim: &mut Sim, node: NodeId, span: Micros, rng: &mut Rng) -> Option<NodeId> {
+    let point = draw_point(rng);
+    let is_rare = CrashPoint::RARE.contains(&point);
+    let armed = Armed {
+        point,
+        skip: if is_rare { 0 } else { rng.between(0, 3) },
+        again: 0,
+        power: rng.chance(500),
+        down: rng.between(1_000, span),
+    };
+    match point.needs_fetch() {
+        // Nobody knows who will fetch a snapshot.
+        true => sim.ids().into_iter().for_each(|id| sim.arm(id, armed)),
+        false => arm(sim, node, armed, span),
+    }
+    // What is rare may also happen after the fault.
+    (!is_rare).then_some(node)
 }
 
 /// Half of the crashes have nothing to do with snapshots.

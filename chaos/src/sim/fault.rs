@@ -212,15 +212,17 @@ listed! {
 }
 
 impl CrashPoint {
-    /// Those that a node seldom passes: when a segment is full, in an election, when it is idle,
-    /// or when there is a snapshot.
+    /// Those at which the disk stops, and those that a node seldom passes: when a segment is full,
+    /// in an election, when it is idle, or when there is a snapshot.
     pub(crate) const RARE: &'static [CrashPoint] = &[
+        CrashPoint::StepWrite,
         CrashPoint::StepSync,
         CrashPoint::StepCreate,
         CrashPoint::StepPublish,
         CrashPoint::StepSyncDirectory,
         CrashPoint::WroteVote,
         CrashPoint::WroteTerm,
+        CrashPoint::SyncSync,
         CrashPoint::ReleasedSome,
         CrashPoint::MarkWrite,
         CrashPoint::MarkSync,

@@ -283,8 +283,10 @@ impl Sim {
         let host = &mut self.hosts[at];
         match note {
             Note::SnapshotWanted { pos } => {
-                let before = host.wants.replace(*pos).unwrap_or(*pos);
-                (before != *pos).then(|| self.hits.count(Fault::Superseded));
+                let other = host.wants.replace(*pos);
+                if other.is_some_and(|other| other != *pos) {
+                    self.hits.count(Fault::Superseded);
+                }
             }
             Note::SnapshotTaken { pos } => {
                 let (_, writes) = host.marked.expect("a mark names it");
