@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test verify fix golden bench-cluster bench-snapshot test-clients \
+.PHONY: help build run test verify fix golden bench-cluster bench-snapshot soak-snapshot test-clients \
     chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants explore
 
 help: ## Print the targets
@@ -40,6 +40,10 @@ bench-cluster: build ## Measure three real nodes beside the floor that the machi
 bench-snapshot: ## Measure what snapshots cost a node under load, restarts, and catching up
 	$(CARGO) run --release --locked -p raftkv-bench --bin bench-snapshot
 
+soak-snapshot: ## Overwrite keys for MINUTES; the data directory must stay within its limit
+	$(CARGO) run --release --locked -p raftkv-bench --bin bench-snapshot -- \
+	    --keys 200000 --soak-minutes '$(MINUTES)'
+
 test-clients: build ## Try stock gRPC clients and an HTTP/2 conformance suite (installs them)
 	tests/clients/run.sh
 
@@ -48,6 +52,7 @@ CHAOS_ARGS = $(if $(BASE_SEED),--base-seed '$(BASE_SEED)') $(if $(JOBS),--jobs '
 BUDGET ?= 540
 SCENARIOS ?= 500
 SEED ?= 1
+MINUTES ?= 30
 
 .PHONY: build-chaos
 build-chaos:

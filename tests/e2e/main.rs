@@ -5,6 +5,7 @@ mod backup;
 mod dev;
 mod failover;
 mod flags;
+mod full_disk;
 mod identity;
 mod misuse;
 mod offline;

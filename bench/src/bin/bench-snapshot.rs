@@ -31,6 +31,8 @@ const OUTSTANDING: usize = 64;
 const OUTSTANDING_LOADING: usize = 2048;
 /// How often a start is repeated.
 const STARTS: usize = 3;
+/// The default of `--snapshot-log-bytes`.
+const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
 /// Never by itself.
 const NO_SNAPSHOTS: u64 = 1 << 40;
 
@@ -43,6 +45,10 @@ struct Options {
     /// Seconds of load that a snapshot is compared with.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Nothing but overwrites for so many minutes, by a node that takes snapshots by itself: how
+    /// large does its data directory get?
+    #[arg(long, value_name = "MINUTES")]
+    soak_minutes: Option<f64>,
     /// Write the results to this file as JSON, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -70,6 +76,10 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         machine.cores, machine.processor, machine.file_system, machine.kernel, machine.commit
     );
     println!("keys of 16 B with values of {VALUE_BYTES} B; puts of 256 B, {OUTSTANDING} under way");
+    if let Some(minutes) = options.soak_minutes {
+        let length = Duration::try_from_secs_f64(minutes * 60.0)?;
+        return soak(directory.path(), options.keys, length);
+    }
     let slice = Duration::try_from_secs_f64(options.seconds)?;
     let small = one_node(&directory.path().join("small"), options.keys / 10, slice)?;
     let large = one_node(&directory.path().join("large"), options.keys, slice)?;
@@ -232,6 +242,65 @@ fn catch_up(directory: &Path, keys: u64, slice: Duration) -> Result<Value, Box<d
         "keys": keys, "catch_up_s": took, "puts_per_sec_alone": alone,
         "puts_per_sec_during": with_transfer,
     }))
+}
+
+/// Overwrites keys all the time. Fails if the data directory outgrows four times the live data and
+/// the log that a snapshot waits for.
+fn soak(directory: &Path, keys: u64, length: Duration) -> Result<(), Box<dyn Error>> {
+    let data_dir = directory.join("soak");
+    let peers = BTreeMap::from([(NodeId(0), free_address()?)]);
+    let config = Config {
+        snapshot_log_bytes: SNAPSHOT_LOG_BYTES,
+        ..config(0, &peers, &data_dir)
+    };
+    let memory = Memory::watch();
+    let node = Node::start(config)?;
+    let mut load = Load::new(&node);
+    load.lead()?;
+    load.fill(keys)?;
+    let live_bytes = keys * (16 + VALUE_BYTES as u64);
+    let limit_bytes = 4 * (live_bytes + SNAPSHOT_LOG_BYTES);
+    println!(
+        "\n{keys} keys, overwritten for {:.0} s",
+        length.as_secs_f64()
+    );
+    let (began, mut peak_bytes, mut puts, mut last) = (Instant::now(), 0, 0.0, 0);
+    let mut snapshots = 0;
+    while began.elapsed() < length {
+        let slice = Duration::from_millis(500);
+        puts += load.run(keys, slice, |_| false)? * slice.as_secs_f64();
+        peak_bytes = peak_bytes.max(size_bytes(&data_dir)?);
+        let newest = load.handle.status().snapshot.0;
+        snapshots += u32::from(newest != last);
+        last = newest;
+    }
+    println!(
+        "  {puts:.0} puts, {snapshots} snapshots; the data directory had {:.0} MB at most, the \
+         limit is {:.0} MB; memory {} MiB at most",
+        peak_bytes as f64 / 1e6,
+        limit_bytes as f64 / 1e6,
+        memory.peak_mib()
+    );
+    drop(load);
+    stop(node)?;
+    match peak_bytes <= limit_bytes {
+        true => Ok(()),
+        false => Err("the data directory outgrew its limit".into()),
+    }
+}
+
+fn size_bytes(directory: &Path) -> Result<u64, Box<dyn Error>> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size_bytes(&entry.path())?,
+            Ok(metadata) => metadata.len(),
+            // It went between the two looks.
+            Err(_) => 0,
+        };
+    }
+    Ok(bytes)
 }
 
 fn tell(what: &str, puts_per_sec: f64, timings: &Timings) {
