@@ -46,7 +46,7 @@ fn add(storage: &mut Storage<MemoryMedia>, index: u64, origin: Origin) -> Snapsh
         .add_snapshot(snapshot, origin, 1)
         .expect("the log works");
     storage.sync().expect("the log works");
-    storage.compact();
+    storage.compact(1);
     while storage.tidy_up().expect("the log works") {}
     snapshot
 }
