@@ -223,6 +223,7 @@ impl CrashPoint {
         CrashPoint::WroteVote,
         CrashPoint::WroteTerm,
         CrashPoint::SyncSync,
+        CrashPoint::SentSome,
         CrashPoint::ReleasedSome,
         CrashPoint::MarkWrite,
         CrashPoint::MarkSync,
