@@ -19,6 +19,9 @@ const FETCHED_CHUNK_BYTES: u64 = 256 << 10;
 /// No more than this is asked for before it is stored: a slow disk here, or a slow network, must
 /// not fill the sender's queue.
 const FETCH_WINDOW_BYTES: u64 = 4 * FETCHED_CHUNK_BYTES;
+/// And no more than so much a tick, 50 MB/s at ticks of 10 ms: a node that comes back has time, and
+/// those that serve meanwhile share disks and processors with what feeds it.
+const FETCHED_BYTES_PER_TICK: u64 = 512 << 10;
 /// After a failure, mostly of a full disk, nothing is tried for so many ticks.
 const RETRY_TICKS: u32 = 500;
 
@@ -79,6 +82,8 @@ struct Fetch<M: Media> {
     stored: u64,
     arrived: u64,
     asked: u64,
+    /// And up to here it may be asked for by now.
+    allowed: u64,
     /// What has arrived and is not written.
     chunks: Vec<Bytes>,
     /// Something has arrived since the last offer.
@@ -280,9 +285,10 @@ impl<M: Media> Replica<M> {
             self.snapshots.untidy = None;
         }
         let commit = self.raft.status().commit;
-        let fetch = self.snapshots.fetch.as_ref();
-        if fetch.is_some_and(|fetch| fetch.snapshot.pos.index <= commit) {
-            self.abandon_fetch();
+        match &mut self.snapshots.fetch {
+            Some(fetch) if fetch.snapshot.pos.index <= commit => self.abandon_fetch(),
+            Some(fetch) => fetch.tick(out),
+            None => {}
         }
         self.take_snapshot_if_due(out);
         Ok(())
@@ -481,16 +487,27 @@ impl<M: Media> Fetch<M> {
             stored: 0,
             arrived: 0,
             asked: 0,
+            allowed: FETCH_WINDOW_BYTES,
             chunks: Vec::new(),
             progressed: true,
             is_published: false,
         }
     }
 
+    /// A tick has passed.
+    fn tick(&mut self, out: &mut Outbox) {
+        let most = self.asked + FETCH_WINDOW_BYTES;
+        self.allowed = most.min(self.allowed + FETCHED_BYTES_PER_TICK);
+        self.ask(out);
+    }
+
     /// Asks for as much as may be under way.
     fn ask(&mut self, out: &mut Outbox) {
         let Snapshot { bytes, .. } = self.snapshot;
-        while self.asked < bytes && self.asked < self.stored + FETCH_WINDOW_BYTES {
+        let upto = bytes
+            .min(self.allowed)
+            .min(self.stored + FETCH_WINDOW_BYTES);
+        while self.asked < upto {
             let mut frame = Vec::new();
             codec::encode_fetch(self.snapshot, self.asked, &mut frame);
             out.frames.push((self.from, frame));

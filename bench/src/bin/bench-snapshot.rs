@@ -29,6 +29,8 @@ const VALUE_BYTES: usize = 256;
 /// Puts under way while something is measured, and while keys are loaded.
 const OUTSTANDING: usize = 64;
 const OUTSTANDING_LOADING: usize = 2048;
+/// Long enough for the log to be purged, a segment each tick.
+const PURGE: Duration = Duration::from_secs(2);
 /// How often a start is repeated.
 const STARTS: usize = 3;
 /// The default of `--snapshot-log-bytes`.
@@ -129,6 +131,11 @@ fn one_node(directory: &Path, keys: u64, slice: Duration) -> Result<Value, Box<d
         took.as_secs_f64(),
         peak.saturating_sub(before)
     );
+    // A second one, so that the log before the first goes.
+    let had = load.handle.status().snapshot.0;
+    load.handle.request_snapshot();
+    load.run(keys, Duration::from_secs(600), |status| status > had)?;
+    load.run(keys, PURGE, |_| false)?;
     drop(load);
     stop(node)?;
 
@@ -228,11 +235,16 @@ fn catch_up(directory: &Path, keys: u64, slice: Duration) -> Result<Value, Box<d
         newcomer.status().applied >= goal
     })?;
     let took = began.elapsed().as_secs_f64();
-    let share = with_transfer / alone * 100.0;
+    let peak = memory.peak_mib();
+    let with_three = load.run(keys, slice, |_| false)?;
+    let share = |of: f64| with_transfer / of * 100.0;
     println!(
-        "  caught up in {took:.2} s; the others' puts meanwhile: {with_transfer:.0}/s of \
-         {alone:.0}/s, {share:.0} %; memory of all three grew by {} MiB at most",
-        memory.peak_mib().saturating_sub(before)
+        "  caught up in {took:.2} s; puts meanwhile: {with_transfer:.0}/s, {:.0} % of the \
+         {alone:.0}/s before, with two nodes, and {:.0} % of the {with_three:.0}/s after, with \
+         three; memory of all three grew by {} MiB at most",
+        share(alone),
+        share(with_three),
+        peak.saturating_sub(before)
     );
     drop((load, newcomer));
     for node in nodes.into_iter().chain([third]) {
@@ -240,7 +252,7 @@ fn catch_up(directory: &Path, keys: u64, slice: Duration) -> Result<Value, Box<d
     }
     Ok(json!({
         "keys": keys, "catch_up_s": took, "puts_per_sec_alone": alone,
-        "puts_per_sec_during": with_transfer,
+        "puts_per_sec_during": with_transfer, "puts_per_sec_three": with_three,
     }))
 }
 
