@@ -33,6 +33,8 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 /// An empty node that cannot meet every member waits this long before it takes part in elections:
 /// if its directory was wiped, a member that remembers must have the time to say so.
 const MEET_ALL_MAX_MS: u64 = 3_000;
+/// The same warning comes once in this time.
+const WARN_EVERY_MS: u64 = 60_000;
 /// Leadership is handed over within this time, or not, before a node stops.
 const HAND_OVER_MAX_MS: u64 = 1_000;
 
@@ -56,6 +58,8 @@ pub(super) struct EventLoop {
     pub(super) open: BTreeMap<Token, (u64, Token)>,
     pub(super) next_token: u64,
     pub(super) out: Outbox,
+    /// What was last warned of, and when.
+    pub(super) last_warning: (String, u64),
 }
 
 /// The loop's time, in milliseconds since it began.
@@ -310,7 +314,12 @@ impl EventLoop {
             self.network.complain(None, "disk", text, now_ms);
         }
         for warning in self.out.warnings.drain(..) {
-            tracing::warn!("{warning}");
+            // What a peer asks for again and again may fail each time.
+            let (last, last_ms) = &self.last_warning;
+            if *last != warning || now_ms - last_ms >= WARN_EVERY_MS {
+                tracing::warn!("{warning}");
+                self.last_warning = (warning, now_ms);
+            }
         }
         if let Some(change) = self.out.role.take() {
             tracing::info!("{}", log_line::role(&change));

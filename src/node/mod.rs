@@ -141,6 +141,7 @@ impl Node {
             open: BTreeMap::new(),
             next_token: 0,
             out: Outbox::default(),
+            last_warning: Default::default(),
         };
         let thread = thread::Builder::new()
             .name("node".to_owned())
