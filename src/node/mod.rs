@@ -28,6 +28,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use crossbeam_channel::Sender;
@@ -53,6 +54,9 @@ pub use peer_list::{MEMBERS_MAX, check_address, parse_peers, split_address};
 pub use restored::{RestoredDir, restored_cluster_id};
 pub use stopped::StoppedDir;
 pub use timings::Timings;
+
+/// Between two lines that tell how far a slow start is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -212,7 +216,19 @@ fn open_replica(
     let wal = FileMedia::open(data_dir.wal_path())
         .map_err(|error| StartError::io(&data_dir.wal_path(), error))?;
     let wal_options = raftkv_wal::Options::new(data_dir.owner());
-    let opened = Storage::open(wal, wal_options).map_err(|error| StartError::Storage {
+    let mut told = Instant::now();
+    let mut progress = |read: u64, bytes: u64| {
+        if told.elapsed() >= PROGRESS_EVERY {
+            told = Instant::now();
+            tracing::info!(
+                "loading the snapshot: {} of {} MiB",
+                read >> 20,
+                bytes >> 20
+            );
+        }
+    };
+    let opened = Storage::open_telling(wal, wal_options, &mut progress);
+    let opened = opened.map_err(|error| StartError::Storage {
         directory: config.data_dir.clone(),
         error: Box::new(error),
     })?;

@@ -103,6 +103,19 @@ impl<M: Media> Storage<M> {
     /// When the WAL is damaged, foreign or newer, a record makes no sense, or entries are missing
     /// between snapshot and log.
     pub fn open(media: M, options: Options) -> Result<Opened<M>, Error> {
+        Storage::open_telling(media, options, &mut |_, _| {})
+    }
+
+    /// As [`Storage::open`]. While a snapshot is loaded, `progress` is told how many of its bytes
+    /// have been read, and how many there are.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub fn open_telling(
+        media: M,
+        options: Options,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Opened<M>, Error> {
         let mut cluster_id = [0; 16];
         cluster_id.copy_from_slice(&options.owner[..16]);
         let (wal, recovery) = Wal::open(media, options)?;
@@ -126,7 +139,7 @@ impl<M: Media> Storage<M> {
             doomed: Vec::new(),
             purge_upto: None,
         };
-        let (loaded, state) = storage.load_newest(&replay, &mut warnings)?;
+        let (loaded, state) = storage.load_newest(&replay, progress, &mut warnings)?;
         // A log that was never purged has everything, whatever snapshots there are.
         let base = match storage.snapshots.first() {
             Some(oldest) if !replay.goes_on_from(LogPos::ZERO) => oldest.snapshot.pos,
@@ -153,11 +166,12 @@ impl<M: Media> Storage<M> {
     fn load_newest(
         &mut self,
         replay: &Replay,
+        progress: &mut dyn FnMut(u64, u64),
         warnings: &mut Vec<String>,
     ) -> Result<(Option<Snapshot>, Kv), Error> {
         let mut first_error = None;
         for (at, &snapshot) in replay.mark.snapshots.iter().enumerate().rev() {
-            match self.load(snapshot) {
+            match self.load(snapshot, progress) {
                 Ok(state) => {
                     let older = replay.mark.snapshots[..at].iter();
                     for &older in older.filter(|older| replay.goes_on_from(older.pos)) {
@@ -185,9 +199,14 @@ impl<M: Media> Storage<M> {
         }
     }
 
-    fn load(&mut self, snapshot: Snapshot) -> Result<Kv, SnapshotError> {
+    fn load(
+        &mut self,
+        snapshot: Snapshot,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Kv, SnapshotError> {
         let mut loading = self.loading(snapshot)?;
         loop {
+            progress(loading.offset(), snapshot.bytes);
             if let Some(state) = loading.step()? {
                 let (found, _) = loading.finish();
                 let file = self.describe(&snapshot_name(snapshot.pos));

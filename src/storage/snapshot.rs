@@ -325,6 +325,11 @@ impl<S: Source> Loading<S> {
         self.reader.header()
     }
 
+    /// How far it was read.
+    pub fn offset(&self) -> u64 {
+        self.reader.offset
+    }
+
     /// Takes one more chunk; the state when that was the last.
     ///
     /// # Errors

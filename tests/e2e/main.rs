@@ -2,6 +2,7 @@
 //! sees of it.
 
 mod backup;
+mod damage;
 mod dev;
 mod failover;
 mod flags;
