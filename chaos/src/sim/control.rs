@@ -1,6 +1,9 @@
 //! What is done to nodes: by a test, or by whoever draws the faults of a run.
 
-use raftkv::raft::{Input, NodeId};
+use raftkv::{
+    raft::{Index, Input, LogPos, NodeId},
+    storage::snapshot_name,
+};
 use raftkv_wal::Operation;
 
 use super::{
@@ -100,11 +103,18 @@ impl Sim {
             Started::Up => {
                 let replica = self.hosts[at].replica.as_ref().expect("just started");
                 let status = replica.status();
+                let included = replica.raft().log().term(status.snapshot);
                 self.applied[at] = replica.applied();
                 self.note_line(Some(id), || {
                     format!("starts with {} and {}", status.hard, status.last)
                 });
                 self.trace.number(status.last.index.0);
+                if let Some(term) = included.filter(|_| status.snapshot > Index::ZERO) {
+                    // A crash may have come between its mark and what the node would have said.
+                    let pos = LogPos::new(term, status.snapshot);
+                    let file = self.hosts[at].disk.contents(&snapshot_name(pos));
+                    self.checks.named(id, pos, file.as_deref());
+                }
                 self.live[at] = Some(status);
                 self.checks.recovered(&self.shadows[at]);
                 self.schedule_tick(id);
