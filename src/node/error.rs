@@ -100,7 +100,7 @@ impl StartError {
     }
 
     /// The exit code of the process: 2 bad flag, 3 port in use or directory locked, 5 foreign
-    /// directory, 6 damage, 74 failed write or sync.
+    /// directory, 6 damage, 74 failed read, write or sync.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -211,7 +211,7 @@ pub enum Fatal {
 }
 
 impl Fatal {
-    /// The exit code of the process: 5 foreign directory, 6 damage, 74 failed write or sync.
+    /// The exit code of the process: 5 foreign directory, 6 damage, 74 failed read, write or sync.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -264,7 +264,8 @@ fn storage_exit_code(error: &storage::Error) -> u8 {
 
 fn snapshot_exit_code(error: &SnapshotError) -> u8 {
     match error {
-        SnapshotError::Damaged { .. } | SnapshotError::Io { .. } => 6,
+        SnapshotError::Damaged { .. } | SnapshotError::Missing { .. } => 6,
+        SnapshotError::Io { .. } => 74,
         SnapshotError::Newer { .. } | SnapshotError::Foreign { .. } => 5,
     }
 }

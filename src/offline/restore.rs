@@ -176,7 +176,7 @@ fn check(media: &mut FileMedia, name: &str) -> Result<Snapshot, Failure> {
 
 fn wrong(error: SnapshotError) -> Failure {
     let code = match error {
-        SnapshotError::Damaged { .. } => 6,
+        SnapshotError::Damaged { .. } | SnapshotError::Missing { .. } => 6,
         SnapshotError::Newer { .. } | SnapshotError::Foreign { .. } => 5,
         SnapshotError::Io { .. } => 74,
     };

@@ -95,7 +95,12 @@ pub enum SnapshotError {
         /// The file.
         file: String,
     },
-    /// It could not be read.
+    /// It is gone, though the log names it.
+    Missing {
+        /// The file.
+        file: String,
+    },
+    /// It could not be read, this time. What its bytes are nobody knows.
     Io {
         /// What was being done.
         doing: &'static str,
@@ -104,6 +109,20 @@ pub enum SnapshotError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl SnapshotError {
+    /// This file could not be opened.
+    pub(super) fn opening(file: String, source: io::Error) -> SnapshotError {
+        match source.kind() {
+            io::ErrorKind::NotFound => SnapshotError::Missing { file },
+            _ => SnapshotError::Io {
+                doing: "open",
+                file,
+                source,
+            },
+        }
+    }
 }
 
 impl fmt::Display for SnapshotError {
@@ -122,11 +141,17 @@ impl fmt::Display for SnapshotError {
                 f,
                 "{file} is of another cluster; point to the right directory"
             ),
+            SnapshotError::Missing { file } => {
+                write!(f, "{file} is missing; put the file back")
+            }
             SnapshotError::Io {
                 doing,
                 file,
                 source,
-            } => write!(f, "cannot {doing} {file}: {source}"),
+            } => write!(
+                f,
+                "cannot {doing} {file}: {source}; try again, and replace the disk if it stays"
+            ),
         }
     }
 }

@@ -162,21 +162,24 @@ impl<M: Media> Storage<M> {
         })
     }
 
-    /// Loads the newest snapshot that can be read and that the log goes on from.
+    /// Loads the newest snapshot that can be read and that the log goes on from. One that cannot be
+    /// read this time stays where it is, as a damaged one does.
     fn load_newest(
         &mut self,
         replay: &Replay,
         progress: &mut dyn FnMut(u64, u64),
         warnings: &mut Vec<String>,
     ) -> Result<(Option<Snapshot>, Kv), Error> {
-        let mut first_error = None;
+        let mut unusable: Option<SnapshotError> = None;
         for (at, &snapshot) in replay.mark.snapshots.iter().enumerate().rev() {
             match self.load(snapshot, progress) {
                 Ok(state) => {
                     let older = replay.mark.snapshots[..at].iter();
                     for &older in older.filter(|older| replay.goes_on_from(older.pos)) {
-                        // One that is damaged is of no use, and not needed either.
-                        let _ = self.keep(older);
+                        // It is not needed now.
+                        if let Err(error) = self.keep(older) {
+                            warnings.push(error.to_string());
+                        }
                     }
                     self.keep(snapshot)?;
                     return Ok((Some(snapshot), state));
@@ -189,11 +192,13 @@ impl<M: Media> Storage<M> {
                         "the snapshot of {} is not used: {error}",
                         snapshot.pos
                     ));
-                    first_error.get_or_insert(error);
+                    // One that was not read is perhaps whole, and the next start reads it.
+                    let is_unread = matches!(error, SnapshotError::Io { .. });
+                    unusable = unusable.filter(|_| !is_unread).or(Some(error));
                 }
             }
         }
-        match first_error {
+        match unusable {
             Some(error) if !replay.goes_on_from(LogPos::ZERO) => Err(error.into()),
             _ => Ok((None, Kv::default())),
         }
@@ -227,11 +232,7 @@ impl<M: Media> Storage<M> {
         let name = snapshot_name(snapshot.pos);
         let file = self.describe(&name);
         let source = self.wal.media().open_source(&name);
-        let source = source.map_err(|source| SnapshotError::Io {
-            doing: "open",
-            file: file.clone(),
-            source,
-        })?;
+        let source = source.map_err(|source| SnapshotError::opening(file.clone(), source))?;
         let loading = Loading::new(source, file.clone())?;
         match loading.header().cluster_id == self.cluster_id {
             true => Ok(loading),

@@ -214,11 +214,7 @@ fn load<M: Media>(
     let file = media.describe(name);
     let source = media
         .open_source(name)
-        .map_err(|source| SnapshotError::Io {
-            doing: "open",
-            file: file.clone(),
-            source,
-        })?;
+        .map_err(|source| SnapshotError::opening(file.clone(), source))?;
     let mut loading = Loading::new(source, file.clone())?;
     if loading.header().cluster_id != owner[..16] {
         return Err(SnapshotError::Foreign { file });

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use raftkv_wal::{MemoryMedia, Options};
+use raftkv_wal::{MemoryMedia, Operation, Options};
 
 use super::*;
 use crate::{
@@ -200,6 +200,105 @@ fn two_damaged_snapshots_of_a_purged_log_stop_the_node() {
         Ok(opened) => panic!("opened: {:?}", opened.warnings),
         Err(error) => panic!("{error}"),
     }
+}
+
+/// Row S7: whatever cannot be read when a node starts, it has the state in another way or does not
+/// start, and what was not read is neither called damaged nor changed.
+#[test]
+fn a_read_error_at_a_start_is_no_damage() {
+    let mut ends = [0, 0, 0];
+    for snapshots in [&[60, 90][..], &[90]] {
+        for (fault, after) in [Operation::Open, Operation::Read]
+            .into_iter()
+            .flat_map(|fault| (0..12).map(move |after| (fault, after)))
+        {
+            let mut fixture = Fixture::new();
+            fixture.append(100);
+            let taken: Vec<Snapshot> = snapshots.iter().map(|&at| fixture.take(at)).collect();
+            fixture.storage.compact(1);
+            while fixture.storage.tidy_up().expect("tidied up") {}
+            let newest = taken.last().copied();
+            let before = contents(&fixture.disk);
+            fixture.disk.fail(fault, after);
+            let end = match open(&fixture.disk) {
+                Ok(opened) => {
+                    let loaded = opened.saved.snapshot.expect("one of them");
+                    assert_eq!(opened.state.image(), state(loaded.pos.index.0).image());
+                    assert_eq!(opened.saved.log.last(), pos(100));
+                    let said = &opened.warnings;
+                    assert!(
+                        said.iter().all(|line| line.contains("os error 5")),
+                        "{said:?}"
+                    );
+                    assert!(Some(loaded) == newest || !said.is_empty());
+                    usize::from(Some(loaded) != newest)
+                }
+                Err(Error::Snapshot(SnapshotError::Io { .. }) | Error::Io { .. }) => 2,
+                Err(Error::Wal(raftkv_wal::Error::Io { .. })) => 2,
+                Err(error) => panic!("{fault:?} {after}: {error}"),
+            };
+            ends[end] += 1;
+            fixture.disk.forget_faults();
+            assert!(
+                contents(&fixture.disk) == before,
+                "{fault:?} {after}: changed"
+            );
+            let opened = open(&fixture.disk).expect("it can be read again");
+            assert_eq!(opened.saved.snapshot, newest, "{fault:?} {after}");
+            assert!(opened.warnings.is_empty(), "{:?}", opened.warnings);
+        }
+    }
+    assert!(ends.iter().all(|&count| count > 3), "{ends:?}");
+}
+
+fn contents(disk: &MemoryMedia) -> Vec<(String, Option<Vec<u8>>)> {
+    let names = disk.names();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), disk.contents(&name)))
+        .collect()
+}
+
+#[test]
+fn of_two_snapshots_one_that_was_not_read_is_the_reason_not_to_start() {
+    let mut fixture = Fixture::new();
+    fixture.append(100);
+    let snapshots = [fixture.take(60), fixture.take(90)];
+    fixture.compact();
+    let [older, newest] = snapshots.map(|snapshot| snapshot_name(snapshot.pos));
+    let whole = fixture.disk.contents(&newest).expect("there");
+    fixture
+        .disk
+        .set_contents(&newest, whole[..whole.len() - 1].to_vec());
+    // The segments are opened first.
+    let segments = fixture.disk.names();
+    let segments = segments.iter().filter(|name| name.ends_with(".wal"));
+    fixture
+        .disk
+        .fail(Operation::Open, segments.count() as u64 + 1);
+    match open(&fixture.disk) {
+        Err(Error::Snapshot(SnapshotError::Io { file, .. })) => assert_eq!(file, older),
+        Ok(opened) => panic!("opened: {:?}", opened.warnings),
+        Err(error) => panic!("{error}"),
+    }
+    let opened = open(&fixture.disk).expect("the older one can be read again");
+    assert_eq!(opened.saved.snapshot, Some(snapshots[0]));
+}
+
+#[test]
+fn a_snapshot_that_is_gone_is_damage() {
+    let mut fixture = Fixture::new();
+    fixture.append(100);
+    let snapshot = fixture.take(90);
+    fixture.storage.compact(1);
+    while fixture.storage.tidy_up().expect("tidied up") {}
+    let name = snapshot_name(snapshot.pos);
+    fixture.disk.delete(&name);
+    let error = open(&fixture.disk).err().expect("nothing has the state");
+    assert!(
+        matches!(&error, Error::Snapshot(SnapshotError::Missing { file }) if *file == name),
+        "{error}"
+    );
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn check(
 
 fn wrong(error: SnapshotError) -> (u8, String) {
     let code = match error {
-        SnapshotError::Damaged { .. } => exit::DAMAGED,
+        SnapshotError::Damaged { .. } | SnapshotError::Missing { .. } => exit::DAMAGED,
         SnapshotError::Newer { .. } | SnapshotError::Foreign { .. } => exit::REFUSED,
         SnapshotError::Io { .. } => exit::UNAVAILABLE,
     };
