@@ -5,6 +5,7 @@ mod backup;
 mod damage;
 mod dev;
 mod failover;
+mod faulty_disk;
 mod flags;
 mod full_disk;
 mod identity;
