@@ -40,8 +40,8 @@ mod wal;
 pub use error::Error;
 pub use inspect::{Intact, SegmentReport, inspect};
 pub use media::{
-    FileMedia, FileSink, FileSource, MappedFile, Media, MemoryFile, MemoryMedia, MemorySink,
-    MemorySource, Operation, SegmentFile, Sink, Source,
+    Failure, FileMedia, FileSink, FileSource, MappedFile, Media, MemoryFile, MemoryMedia,
+    MemorySink, MemorySource, Operation, SegmentFile, Sink, Source,
 };
 pub use wal::Wal;
 

@@ -6,7 +6,7 @@ mod memory;
 mod side;
 
 pub use file::{FileMedia, MappedFile};
-pub use memory::{MemoryFile, MemoryMedia, MemorySink, MemorySource, Operation};
+pub use memory::{Failure, MemoryFile, MemoryMedia, MemorySink, MemorySource, Operation};
 pub use side::{FileSink, FileSource};
 
 use std::io;

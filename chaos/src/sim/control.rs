@@ -224,21 +224,12 @@ impl Sim {
     /// Lets a node fail at the next operation of this kind; if that is the reading of its files,
     /// at its next start.
     pub(crate) fn fail_disk(&mut self, id: NodeId, operation: Operation) {
-        let fault = match operation {
-            Operation::Sync | Operation::SyncDirectory => Fault::FailedSync,
-            Operation::Open | Operation::Read => Fault::ReadError,
-            _ => Fault::FailedWrite,
-        };
-        let host = self.host(id);
-        host.expects_failure = Some(fault);
-        host.disk.fail(operation, 0);
+        self.host(id).disk.fail(operation, 0);
     }
 
     /// What a disk was told to fail at and did not meet, it does not fail at any more.
     pub(crate) fn spare_disk(&mut self, id: NodeId) {
-        let host = self.host(id);
-        host.expects_failure = None;
-        host.disk.forget_faults();
+        self.host(id).disk.forget_faults();
     }
 
     /// Syncs of a node take so much longer.

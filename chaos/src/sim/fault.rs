@@ -1,5 +1,7 @@
 //! What can go wrong, counted when it really does.
 
+use raftkv_wal::{Failure, Operation};
+
 /// Declares an enumeration that can be listed and named.
 macro_rules! listed {
     ($(#[$doc:meta])* $name:ident { $($(#[$item_doc:meta])* $item:ident = $text:literal,)* }) => {
@@ -104,6 +106,18 @@ listed! {
         Overload = "overload",
         /// A client asked for something.
         Request = "request",
+    }
+}
+
+impl Fault {
+    /// What it is that a disk fails at this operation.
+    pub(crate) fn of_disk(failure: Failure) -> Fault {
+        match failure {
+            Failure::NoRoom => Fault::FullDisk,
+            Failure::Ordered(Operation::Sync | Operation::SyncDirectory) => Fault::FailedSync,
+            Failure::Ordered(Operation::Open | Operation::Read) => Fault::ReadError,
+            Failure::Ordered(_) => Fault::FailedWrite,
+        }
     }
 }
 

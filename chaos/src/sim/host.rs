@@ -7,7 +7,7 @@ use raftkv::{
     replica::{Operation, Replica, SnapshotPolicy},
     storage::{Job, Storage},
 };
-use raftkv_wal::MemoryMedia;
+use raftkv_wal::{Failure, MemoryMedia};
 
 use super::{
     damage::Versions,
@@ -65,8 +65,10 @@ pub(super) struct Host {
     /// It is at what waited for it, and syncs once for all of that.
     pub(super) is_within_a_turn: bool,
     pub(super) armed: Option<Armed>,
-    /// The process ends at the next operation of its disk that fails.
-    pub(super) expects_failure: Option<Fault>,
+    /// What its disk failed at, and it has to tell of: in the step under way,
+    pub(super) failures: Vec<Failure>,
+    /// and in the work beside the loop, which tells when it is over.
+    pub(super) job_failures: Vec<Failure>,
     /// The disk was damaged since the last start.
     pub(super) damage: Option<Damage>,
     /// It will not come back: its disk is damaged, or its machine is gone.
@@ -121,7 +123,8 @@ impl Host {
             is_apply_scheduled: false,
             is_within_a_turn: false,
             armed: None,
-            expects_failure: None,
+            failures: Vec::new(),
+            job_failures: Vec::new(),
             damage: None,
             is_lost: false,
             slow_sync: 0,
@@ -172,7 +175,9 @@ impl Host {
         self.marked = None;
         self.wants = None;
         self.is_loading = false;
-        self.expects_failure = None;
+        self.failures.clear();
+        self.job_failures.clear();
+        self.disk.take_failures();
         self.retries_at = 0;
         if self.disk.stopped().is_none() {
             self.disk.forget_faults();
@@ -197,12 +202,15 @@ impl Host {
             owner,
         };
         let proven = shadow.last_is_proven(self.disk.durable_writes());
-        let found = match Storage::open(self.disk.clone(), wal) {
+        let found = Storage::open(self.disk.clone(), wal);
+        let failures = self.disk.take_failures();
+        let has_failed = failures.iter().any(|&what| what != Failure::NoRoom);
+        let found = match found {
             Ok(_) if self.disk.stopped().is_some() => return Started::Crashed,
             Ok(found) => found,
             Err(_) if self.is_full && self.disk.names().is_empty() => return Started::Refused,
             Err(_) if self.disk.stopped().is_some() => return Started::Crashed,
-            Err(_) if self.expects_failure.take().is_some() => {
+            Err(_) if has_failed => {
                 hits.count(Fault::ReadError);
                 return Started::Refused;
             }
@@ -213,7 +221,6 @@ impl Host {
             }
         };
         self.disk.forget_faults();
-        self.expects_failure = None;
         // An older mark names other snapshots than those that are left, and whatever is found is
         // older than what was vouched for.
         if self.damage == Some(Damage::Stale) && policy.is_some() {

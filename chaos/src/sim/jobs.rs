@@ -90,6 +90,7 @@ impl Sim {
             host.disk.stop_at(operation);
         }
         let more = host.job.as_mut().expect("it is scheduled").step();
+        host.job_failures.extend(host.disk.take_failures());
         if host.disk.stopped().is_some() {
             return self.crash_at_disk(id);
         }
@@ -110,6 +111,7 @@ impl Sim {
         let host = self.host(id);
         host.is_job_over = false;
         let job = host.job.take().expect("it is over");
+        host.failures = std::mem::take(&mut host.job_failures);
         let phase = match host.work_on {
             WorkOn::Taken => Phase::Taken,
             WorkOn::Fetched | WorkOn::Loaded => Phase::Fetched,

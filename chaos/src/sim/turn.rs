@@ -7,7 +7,7 @@ use raftkv::{
     replica::{Error, Outbox, Replica, Reply},
     storage::snapshot_name,
 };
-use raftkv_wal::{MemoryMedia, Operation as DiskOperation};
+use raftkv_wal::{Failure, MemoryMedia, Operation as DiskOperation};
 
 use super::{
     engine::{Event, Sim},
@@ -130,6 +130,7 @@ impl Sim {
         let mut out = Outbox::default();
         let written = host.disk.writes();
         let result = event(&mut replica, &mut out);
+        host.failures.extend(host.disk.take_failures());
         if at_disk.is_some() && host.disk.stopped().is_none() {
             host.disk.forget_faults();
         }
@@ -161,12 +162,12 @@ impl Sim {
     /// The disk failed, and the process stops: by order of the test, or the code is wrong.
     fn failed(&mut self, id: NodeId, error: Error) {
         let host = &mut self.hosts[index_of(id)];
-        let full = (host.is_full && host.started_full).then_some(Fault::FullDisk);
-        let Some(fault) = host.expects_failure.take().or(full) else {
-            hold!(Assertion, false, "n{id} stops: {error}");
-            return;
-        };
-        self.hits.count(fault);
+        let mut failures = host.failures.iter();
+        // A segment in reserve keeps a process on a disk that fills up.
+        let failure = failures.find(|&&what| what != Failure::NoRoom || host.started_full);
+        hold!(Assertion, failure.is_some(), "n{id} stops: {error}");
+        self.hits
+            .count(Fault::of_disk(*failure.expect("just seen")));
         self.note_line(Some(id), || format!("stops: {error}"));
         let down = self.rng.between(10_000, 500_000);
         self.go_down(id, false, Some(down));
@@ -264,15 +265,13 @@ impl Sim {
         if std::mem::take(&mut out.disk_full) {
             self.hits.count(Fault::FullDisk);
         }
+        let host = &mut self.hosts[index_of(id)];
+        let mut failures = std::mem::take(&mut host.failures).into_iter();
         for warning in out.warnings.drain(..) {
-            let host = &mut self.hosts[index_of(id)];
-            let fault = match host.expects_failure.take() {
-                Some(fault) => Some(fault),
-                None => host.is_full.then_some(Fault::FullDisk),
-            };
-            hold!(Assertion, fault.is_some(), "n{id} warns: {warning}");
-            host.retries_at = self.queue.now() + RETRY_TICKS * TICK;
-            self.hits.count(fault.expect("just seen"));
+            let failure = failures.next();
+            hold!(Assertion, failure.is_some(), "n{id} warns: {warning}");
+            self.hosts[index_of(id)].retries_at = self.queue.now() + RETRY_TICKS * TICK;
+            self.hits.count(Fault::of_disk(failure.expect("just seen")));
             self.note_line(Some(id), || format!("warns: {warning}"));
         }
     }

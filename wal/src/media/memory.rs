@@ -1,7 +1,7 @@
 mod disk;
 mod side;
 
-pub use disk::Operation;
+pub use disk::{Failure, Operation};
 pub use side::{MemorySink, MemorySource};
 
 use super::{Media, PREPARED_NAME, SegmentFile};
@@ -86,6 +86,12 @@ impl MemoryMedia {
     /// [`stop_at`](MemoryMedia::stop_at) asked for and did not get.
     pub fn forget_faults(&self) {
         self.lock().forget_faults();
+    }
+
+    /// What has failed since this was last asked, in order: by order of
+    /// [`fail`](MemoryMedia::fail), or for want of room.
+    pub fn take_failures(&self) -> Vec<Failure> {
+        std::mem::take(&mut self.lock().failures)
     }
 
     /// How many writes to segments have happened so far.

@@ -37,6 +37,15 @@ pub enum Operation {
     Remove,
 }
 
+/// How an operation of a [`MemoryMedia`](super::MemoryMedia) failed that goes on working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It was told to fail at this.
+    Ordered(Operation),
+    /// It is full.
+    NoRoom,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     pub(super) files: BTreeMap<u64, FileState>,
@@ -48,6 +57,8 @@ pub(super) struct Disk {
     pub(super) boots: u64,
     /// How many operations of each kind still succeed before one fails.
     pub(super) faults: BTreeMap<Operation, u64>,
+    /// What has failed and nobody was told of.
+    pub(super) failures: Vec<Failure>,
     /// The machine stops before the next operation of this kind.
     pub(super) stop_at: Option<Operation>,
     /// How many operations still happen before the machine stops.
@@ -139,6 +150,7 @@ impl Disk {
         match self.faults.get_mut(&operation) {
             Some(0) => {
                 self.faults.remove(&operation);
+                self.failures.push(Failure::Ordered(operation));
                 let full = matches!(operation, Operation::Create | Operation::CreateFile);
                 Err(io::Error::from_raw_os_error(if full {
                     ENOSPC
@@ -155,11 +167,12 @@ impl Disk {
     }
 
     /// Whether there is space for more.
-    pub(super) fn allocate(&self) -> io::Result<()> {
-        match self.full {
-            true => Err(io::Error::from_raw_os_error(ENOSPC)),
-            false => Ok(()),
+    pub(super) fn allocate(&mut self) -> io::Result<()> {
+        if self.full {
+            self.failures.push(Failure::NoRoom);
+            return Err(io::Error::from_raw_os_error(ENOSPC));
         }
+        Ok(())
     }
 
     /// Prepares a segment, unless one of this size is ready.
