@@ -4,7 +4,7 @@ CARGO ?= cargo
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test verify fix golden bench-cluster bench-snapshot soak-snapshot test-clients \
+.PHONY: help build run test verify fix golden bench bench-scaling bench-regress bench-cluster bench-snapshot soak-snapshot test-clients \
     chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants explore
 
 help: ## Print the targets
@@ -33,6 +33,18 @@ fix: ## Rewrite what format and lints can mend
 golden: ## Rewrite the golden scripts' output, then show what changed
 	UPDATE_GOLDENFILES=1 $(CARGO) test --test raft scripts
 	git --no-pager diff --stat -- tests/scripts
+
+BENCH := $(CARGO) run --release --locked -q -p raftkv-bench --bin
+DRIFT ?= 30
+
+bench: ## Measure commits of three members in one process, one at a time
+	$(BENCH) bench-local -- local
+
+bench-scaling: ## The same for 3, 5 and 7 members with 1, 64 and 1,024 puts outstanding
+	$(BENCH) bench-local -- scaling
+
+bench-regress: ## Compare with the committed baselines: fails when worse by DRIFT percent
+	$(BENCH) bench-local -- regress --drift '$(DRIFT)' $(if $(SLOW_NS),--slow-ns '$(SLOW_NS)')
 
 bench-cluster: build ## Measure three real nodes beside the floor that the machine sets
 	$(CARGO) run --release --locked -p raftkv-bench --bin bench-cluster

@@ -29,6 +29,12 @@ impl Latencies {
         self.histogram.saturating_record(latency_ns);
     }
 
+    /// Counts so many operations that took the same.
+    pub fn record_many(&mut self, latency: Duration, count: u64) {
+        let latency_ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.histogram.saturating_record_n(latency_ns, count);
+    }
+
     /// Counts those of another histogram too.
     pub fn add(&mut self, other: &Latencies) {
         let added = self.histogram.add(&other.histogram);

@@ -10,6 +10,7 @@ pub mod disk;
 pub mod floor;
 pub mod latency;
 pub mod load;
+pub mod local;
 pub mod machine;
 pub mod raw;
 pub mod report;

@@ -1,5 +1,6 @@
 //! What the figures were taken on, and what processes used of it.
 
+use serde_json::{Value, json};
 use std::{fs, io, path::Path, process::Command, thread, time::Duration};
 
 /// A machine in words.
@@ -37,6 +38,26 @@ impl Machine {
                 String::from_utf8_lossy(&output.stdout).trim().to_owned()
             }),
         }
+    }
+}
+
+impl Machine {
+    /// As the head of every file of results.
+    pub fn json(&self) -> Value {
+        json!({
+            "cores": self.cores,
+            "processor": self.processor,
+            "kernel": self.kernel,
+            "file_system": self.file_system,
+        })
+    }
+
+    /// In one line, for a table or a picture.
+    pub fn line(&self) -> String {
+        format!(
+            "{} cores of {}, {}, Linux {}; commit {}",
+            self.cores, self.processor, self.file_system, self.kernel, self.commit
+        )
     }
 }
 

@@ -98,12 +98,7 @@ impl Report {
             .map(|(workload, rounds)| row_json(*workload, rounds));
         let failover_ms = (!self.failovers.is_empty()).then(|| self.failover_ms().json());
         json!({
-            "machine": {
-                "cores": machine.cores,
-                "processor": machine.processor,
-                "kernel": machine.kernel,
-                "file_system": machine.file_system,
-            },
+            "machine": machine.json(),
             "commit": machine.commit,
             "value_bytes": PUT_BYTES,
             "rows": rows.collect::<Vec<_>>(),

@@ -73,10 +73,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&options.directory)?;
     let directory = tempfile::tempdir_in(&options.directory)?;
     let machine = Machine::this(directory.path());
-    println!(
-        "{} cores of {}, {}, Linux {}; commit {}",
-        machine.cores, machine.processor, machine.file_system, machine.kernel, machine.commit
-    );
+    println!("{}", machine.line());
     println!("keys of 16 B with values of {VALUE_BYTES} B; puts of 256 B, {OUTSTANDING} under way");
     if let Some(minutes) = options.soak_minutes {
         let length = Duration::try_from_secs_f64(minutes * 60.0)?;
