@@ -284,9 +284,10 @@ impl<M: Media> Replica<M> {
         {
             self.snapshots.untidy = None;
         }
-        let commit = self.raft.status().commit;
         match &mut self.snapshots.fetch {
-            Some(fetch) if fetch.snapshot.pos.index <= commit => self.abandon_fetch(),
+            Some(fetch) if fetch.snapshot.pos.index <= self.raft.status().commit => {
+                self.abandon_fetch();
+            }
             Some(fetch) => fetch.tick(out),
             None => {}
         }

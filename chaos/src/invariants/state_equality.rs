@@ -19,7 +19,7 @@ const IMAGE_EVERY: u64 = 16;
 /// The digests after each index, by whoever applied it first.
 #[derive(Debug, Default)]
 pub(super) struct StateEquality {
-    touched: BTreeMap<Index, (u64, NodeId)>,
+    touched: Vec<Option<(u64, NodeId)>>,
     images: BTreeMap<Index, (u64, NodeId)>,
     /// Where the search for the command of an index goes on, for each node in turn.
     hint: usize,
@@ -102,7 +102,11 @@ impl StateEquality {
                 }
             }
         }
-        let (first, by) = *self.touched.entry(index).or_insert((now, node));
+        let at = index.0 as usize;
+        if self.touched.len() <= at {
+            self.touched.resize(at + 1, None);
+        }
+        let (first, by) = *self.touched[at].get_or_insert((now, node));
         hold!(
             StateEquality,
             first == now,

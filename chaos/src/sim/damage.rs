@@ -56,9 +56,7 @@ impl Versions {
         let Some(name) = names.iter().rfind(|name| is_segment(name)) else {
             return;
         };
-        let mut bytes = disk.contents(name).expect("it has a name");
-        bytes.truncate(used_of(&bytes));
-        bytes.shrink_to_fit();
+        let bytes = disk.written(name).expect("it has a name");
         let name = name.clone();
         self.kept.push(Version { name, bytes });
         if self.kept.len() > VERSIONS_MAX {
@@ -74,14 +72,6 @@ impl Versions {
 
 fn is_segment(name: &str) -> bool {
     name.ends_with(".wal")
-}
-
-/// Where the zeros at the end begin.
-fn used_of(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .rposition(|&byte| byte != 0)
-        .map_or(0, |at| at + 1)
 }
 
 /// What it is that a segment is an old one, or missing: a later one would say so.
@@ -157,7 +147,7 @@ impl Host {
         let names = self.disk.names();
         let name = names.get(rng.draw() as usize % names.len().max(1))?.clone();
         let mut bytes = self.disk.contents(&name)?;
-        let used = used_of(&bytes);
+        let used = self.disk.written(&name)?.len();
         let Harm { what, at, end } = match rng.between(0, 6) {
             0 | 1 => self.misdirect(&mut bytes, &name, &names, rng)?,
             2 => self.lose_writes(&mut bytes, &name, rng)?,

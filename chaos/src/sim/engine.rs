@@ -24,7 +24,7 @@ use crate::{
 
 /// What is due. Whoever drives the simulation sees its alarms and answers; the rest is the
 /// cluster's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     Tick { node: u32, epoch: u32 },
     Arrive { slot: u32 },

@@ -1,6 +1,6 @@
 //! Virtual time: what is due when.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{cmp::Ordering, collections::BinaryHeap};
 
 /// Microseconds since the start of the run.
 pub type Micros = u64;
@@ -8,12 +8,39 @@ pub type Micros = u64;
 /// Something that is due. What is due at one moment comes in the order in which it was scheduled.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    heap: BinaryHeap<Reverse<(Micros, u64, T)>>,
+    heap: BinaryHeap<Item<T>>,
     scheduled: u64,
     now: Micros,
 }
 
-impl<T: Ord> Queue<T> {
+/// What is due, with its time and, below that, its number. The earliest is the greatest.
+#[derive(Debug)]
+struct Item<T> {
+    key: u128,
+    what: T,
+}
+
+impl<T> Ord for Item<T> {
+    fn cmp(&self, other: &Item<T>) -> Ordering {
+        other.key.cmp(&self.key)
+    }
+}
+
+impl<T> PartialOrd for Item<T> {
+    fn partial_cmp(&self, other: &Item<T>) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Item<T> {
+    fn eq(&self, other: &Item<T>) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<T> Eq for Item<T> {}
+
+impl<T> Queue<T> {
     pub(crate) fn new() -> Queue<T> {
         Queue {
             heap: BinaryHeap::new(),
@@ -29,17 +56,18 @@ impl<T: Ord> Queue<T> {
     pub(crate) fn schedule(&mut self, at: Micros, what: T) {
         assert!(at >= self.now, "scheduled in the past");
         self.scheduled += 1;
-        self.heap.push(Reverse((at, self.scheduled, what)));
+        let key = u128::from(at) << 64 | u128::from(self.scheduled);
+        self.heap.push(Item { key, what });
     }
 
     /// The next thing that is due by `until`; time moves there. Without one, time moves to
     /// `until`.
     pub(crate) fn next(&mut self, until: Micros) -> Option<T> {
-        match self.heap.peek() {
-            Some(Reverse((at, _, _))) if *at <= until => {
-                let Reverse((at, _, what)) = self.heap.pop().expect("just seen");
+        let due = |item: &Item<T>| (item.key >> 64) as Micros;
+        match self.heap.peek().map(due) {
+            Some(at) if at <= until => {
                 self.now = at;
-                Some(what)
+                self.heap.pop().map(|item| item.what)
             }
             _ => {
                 self.now = self.now.max(until);

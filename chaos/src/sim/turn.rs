@@ -128,13 +128,14 @@ impl Sim {
             host.disk.stop_at(operation);
         }
         let mut out = Outbox::default();
-        let written = host.disk.writes();
+        let learns = matches!(phase, Phase::Taken | Phase::Fetched);
+        let written = learns.then(|| host.disk.writes());
         let result = event(&mut replica, &mut out);
         host.failures.extend(host.disk.take_failures());
-        if at_disk.is_some() && host.disk.stopped().is_none() {
+        let stopped = at_disk.is_some() && host.disk.stopped().is_some();
+        if at_disk.is_some() && !stopped {
             host.disk.forget_faults();
         }
-        let stopped = host.disk.stopped().is_some();
         if stopped || result.is_err() {
             let raft = replica.raft();
             let before = self.checks.ledger.links(raft.log().base().index);
@@ -145,7 +146,9 @@ impl Sim {
             };
         }
         let host = &mut self.hosts[index_of(id)];
-        if matches!(phase, Phase::Taken | Phase::Fetched) && host.disk.writes() > written {
+        if let Some(written) = written
+            && host.disk.writes() > written
+        {
             let writes = host.disk.writes();
             host.marked = Some((phase, writes));
             if phase == Phase::Taken {

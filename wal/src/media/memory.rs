@@ -125,6 +125,13 @@ impl MemoryMedia {
         Some(disk.files.get(disk.names.get(name)?)?.cached.clone())
     }
 
+    /// The same without the zeros at their end, where a segment has its space.
+    pub fn written(&self, name: &str) -> Option<Vec<u8>> {
+        let disk = self.lock();
+        let bytes = &disk.files.get(disk.names.get(name)?)?.cached;
+        Some(bytes[..used_of(bytes)].to_vec())
+    }
+
     /// Where the file with this name was written, write by write: for whoever misplaces one.
     pub fn places(&self, name: &str) -> Vec<Range<usize>> {
         let disk = self.lock();
@@ -284,6 +291,16 @@ impl Media for MemoryMedia {
     fn describe(&self, name: &str) -> String {
         name.to_owned()
     }
+}
+
+/// Where the zeros at the end begin.
+fn used_of(bytes: &[u8]) -> usize {
+    const BLOCK_BYTES: usize = 512;
+    let is_used = |block: &[u8]| block != &[0; BLOCK_BYTES][..block.len()];
+    let last = bytes.chunks(BLOCK_BYTES).rposition(is_used);
+    let end = last.map_or(0, |block| bytes.len().min((block + 1) * BLOCK_BYTES));
+    let used = bytes[..end].iter().rposition(|&byte| byte != 0);
+    used.map_or(0, |at| at + 1)
 }
 
 /// A file of a [`MemoryMedia`].

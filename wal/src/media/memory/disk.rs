@@ -330,6 +330,9 @@ impl FileState {
     /// length that has grown any beginning.
     pub(super) fn crash(&mut self, rng: &mut impl FnMut() -> u64) {
         let grown = self.cached.len() - self.durable.len();
+        if grown == 0 && self.unsynced.is_empty() && !self.sync_failed {
+            return;
+        }
         if grown > 0 {
             let choice = rng();
             let arrived = match choice % 4 {
