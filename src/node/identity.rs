@@ -613,6 +613,12 @@ mod tests {
                 bytes[at] ^= 1;
                 fs::write(&file, &bytes).expect("written");
                 assert_eq!(refused(&path).0, 6, "{name}, byte {at} flipped");
+                bytes[at] = 0;
+                fs::write(&file, &bytes).expect("written");
+                assert_eq!(refused(&path).0, 6, "{name}, byte {at} zeroed");
+                bytes[at..].fill(0);
+                fs::write(&file, &bytes).expect("written");
+                assert_eq!(refused(&path).0, 6, "{name}, zeroed from {at} on");
                 fs::write(&file, &sound[..at]).expect("written");
                 assert_eq!(refused(&path).0, 6, "{name}, cut at {at}");
             }

@@ -169,15 +169,23 @@ fn a_damaged_newest_snapshot_is_passed_over_and_said() {
     let name = snapshot_name(newest.pos);
     let good = fixture.disk.contents(&name).expect("there");
     for at in 0..good.len() {
-        let mut bad = good.clone();
-        bad[at] ^= 1;
-        fixture.disk.set_contents(&name, bad);
-        let opened = open(&fixture.disk).expect("the older one will do");
-        assert_eq!(opened.saved.snapshot, Some(older), "byte {at}");
-        assert_eq!(opened.state.image(), state(20).image());
-        assert_eq!(opened.saved.log.last(), pos(40));
-        assert!(opened.warnings[0].contains(&name), "{:?}", opened.warnings);
-        fixture.disk.set_contents(&name, good.clone());
+        let mut flipped = good.clone();
+        flipped[at] ^= 1;
+        let mut zeroed = good.clone();
+        let sector = at..good.len().min(at + 512);
+        zeroed[sector].fill(0);
+        for bad in [flipped, zeroed, good[..at].to_vec()] {
+            // It was zero, and there are no more than zeros behind it.
+            if bad == good {
+                continue;
+            }
+            fixture.disk.set_contents(&name, bad);
+            let opened = open(&fixture.disk).expect("the older one will do");
+            assert_eq!(opened.saved.snapshot, Some(older), "byte {at}");
+            assert_eq!(opened.state.image(), state(20).image());
+            assert_eq!(opened.saved.log.last(), pos(40));
+            assert!(opened.warnings[0].contains(&name), "{:?}", opened.warnings);
+        }
     }
 }
 

@@ -98,8 +98,17 @@ fn a_good_directory_is_found_good_and_no_byte_of_it_is_changed() {
     }
 }
 
+/// What a disk may do to a file from a byte on.
+const DAMAGES: [(&str, fn(&mut Vec<u8>, usize)); 3] = [
+    ("flipped", |bytes, at| bytes[at] ^= 1),
+    ("zeroed", |bytes, at| {
+        bytes[at..].iter_mut().take(64).for_each(|byte| *byte = 0)
+    }),
+    ("cut", |bytes, at| bytes.truncate(at)),
+];
+
 #[test]
-fn one_flipped_bit_in_any_file_is_found_and_the_file_is_named() {
+fn damage_in_any_file_is_found_and_the_file_is_named() {
     let _turn = turn();
     let (cluster, directory) = stopped();
     let mut checked = 0;
@@ -114,22 +123,26 @@ fn one_flipped_bit_in_any_file_is_found_and_the_file_is_named() {
             continue;
         }
         let used = bytes.iter().rposition(|&byte| byte != 0).expect("written");
-        for at in [10, used / 3, used / 2] {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 1;
-            fs::write(&file, &flipped).expect("written");
+        for (at, (how, damage)) in [10, used / 3, used / 2]
+            .into_iter()
+            .flat_map(|at| DAMAGES.map(|damage| (at, damage)))
+        {
+            let mut damaged = bytes.clone();
+            damage(&mut damaged, at);
+            assert!(damaged != bytes, "{name}, {how} at {at}: nothing changed");
+            fs::write(&file, &damaged).expect("written");
             let end = tool(&["verify"], &directory);
-            assert_eq!(end.code, Some(6), "{name} byte {at}: {end:#?}");
+            assert_eq!(end.code, Some(6), "{name}, {how} at {at}: {end:#?}");
             assert!(
                 end.last_line().contains(&name),
-                "{name} byte {at}: {end:#?}"
+                "{name}, {how} at {at}: {end:#?}"
             );
-            assert_eq!(fs::read(&file).expect("a file"), flipped);
+            assert!(fs::read(&file).expect("a file") == damaged, "changed");
             checked += 1;
         }
         fs::write(&file, &bytes).expect("written");
     }
-    assert!(checked >= 4 * 3, "{checked} flips");
+    assert!(checked >= 4 * 3 * DAMAGES.len(), "{checked} damages");
     assert_eq!(tool(&["verify"], &directory).code, Some(0));
 
     // A start on a damaged directory names the command that shows all.
