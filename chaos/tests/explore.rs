@@ -67,6 +67,22 @@ fn every_hand_over_beside_an_election_keeps_the_rules() {
 }
 
 #[test]
+fn every_snapshot_beside_two_commands_keeps_the_rules() {
+    let outcome = exhaust(&bound("snapshot"), 2);
+    happened(
+        &outcome,
+        &[
+            "SnapshotTaken",
+            "Compacted",
+            "SnapshotOffered",
+            "SnapshotWanted",
+            "SnapshotNotNeeded",
+            "SnapshotInstalled",
+        ],
+    );
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let count = |threads| {
         let outcome = exhaust(&bound("rivals"), threads);
@@ -112,6 +128,9 @@ fn broken_rules_are_found() {
         ("M21", "heartbeat"),
         ("M22a", "two-commands"),
         ("M22b", "duplicate"),
+        ("M5b", "snapshot"),
+        ("M19", "snapshot-again"),
+        ("M39", "snapshot"),
     ];
     for (id, name) in FOUND {
         let bug = raftkv_planted::find(id).expect("a bug of this number");

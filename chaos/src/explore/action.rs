@@ -24,6 +24,11 @@ pub enum Action {
     StepDown(u8),
     Propose(u8),
     Read(u8),
+    /// A snapshot of its state as of the first index, durable, and named by its log, which then
+    /// begins behind the second.
+    Snapshot(u8, u8, u8),
+    /// The snapshot that it wants is there, whole and durable.
+    Fetch(u8),
     /// From the first, its leader, to the second.
     Transfer(u8, u8),
     /// So many writes become durable, and the FSM is told.
@@ -61,6 +66,10 @@ impl Action {
             }
             Action::Read(node) => format!("read {node}"),
             Action::Transfer(node, to) => format!("transfer {node} {to}"),
+            Action::Snapshot(node, index, compact) => {
+                format!("snapshot {node} at={index} keep={}", index - compact)
+            }
+            Action::Fetch(node) => format!("fetch {node}"),
             Action::Persist(node, writes) => format!("persist {node}    # {writes} writes"),
             Action::Crash(node, kept) => format!("crash {node} tail={kept}; restart {node}"),
             Action::Deliver(place) => letter("deliver", place),

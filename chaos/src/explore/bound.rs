@@ -20,6 +20,8 @@ pub struct Budget {
     pub reads: u8,
     /// Hand-overs of leadership.
     pub transfers: u8,
+    /// Snapshots that nodes take. How often one is offered, fetched and installed follows.
+    pub snapshots: u8,
     /// Crashes, each with a restart.
     pub crashes: u8,
     /// Messages that arrive once more.
@@ -85,12 +87,14 @@ impl Budget {
             Action::Propose(_) => &mut used.proposals,
             Action::Read(_) => &mut used.reads,
             Action::Transfer(..) => &mut used.transfers,
+            Action::Snapshot(..) => &mut used.snapshots,
             Action::Crash(..) => &mut used.crashes,
             Action::Duplicate(_) => &mut used.duplicates,
             Action::Drop(_) => &mut used.losses,
             Action::PreWin(_)
             | Action::PreDenied(..)
             | Action::Lapse(_)
+            | Action::Fetch(_)
             | Action::Persist(..)
             | Action::Deliver(_) => return None,
         };
@@ -100,7 +104,7 @@ impl Budget {
 
     /// All counts, in a fixed order.
     #[must_use]
-    pub fn counts(&self) -> [u8; 9] {
+    pub fn counts(&self) -> [u8; 10] {
         [
             self.campaigns,
             self.heartbeats,
@@ -108,6 +112,7 @@ impl Budget {
             self.proposals,
             self.reads,
             self.transfers,
+            self.snapshots,
             self.crashes,
             self.duplicates,
             self.losses,
@@ -126,6 +131,7 @@ impl Display for Bound {
             "proposals",
             "reads",
             "transfers",
+            "snapshots",
             "crashes",
             "duplicates",
             "losses",

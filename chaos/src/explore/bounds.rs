@@ -9,6 +9,7 @@ const NONE: Budget = Budget {
     proposals: 0,
     reads: 0,
     transfers: 0,
+    snapshots: 0,
     crashes: 0,
     duplicates: 0,
     losses: 0,
@@ -81,6 +82,26 @@ pub const BOUNDS: &[Bound] = &[
             campaigns: 1,
             proposals: 1,
             transfers: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "snapshot",
+        budget: Budget {
+            proposals: 2,
+            snapshots: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "snapshot-again",
+        budget: Budget {
+            heartbeats: 1,
+            proposals: 1,
+            snapshots: 1,
+            duplicates: 1,
             ..NONE
         },
         ..LED
@@ -169,6 +190,28 @@ pub const BOUNDS: &[Bound] = &[
         ..QUICK
     },
     Bound {
+        name: "snapshot-and-rival",
+        budget: Budget {
+            campaigns: 1,
+            proposals: 2,
+            snapshots: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "snapshot-and-crash",
+        elected: true,
+        budget: Budget {
+            campaigns: 1,
+            proposals: 1,
+            snapshots: 1,
+            crashes: 1,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
         name: "three-apart",
         budget: Budget {
             campaigns: 3,
@@ -199,6 +242,7 @@ pub const BOUNDS: &[Bound] = &[
             proposals: 2,
             reads: 1,
             transfers: 1,
+            snapshots: 1,
             crashes: 1,
             duplicates: 1,
             losses: 0,

@@ -2,7 +2,7 @@
 //! keeps any prefix of what waits. It numbers from 0 at the newest durable write, as
 //! [`raftkv::raft::canonical::reduce`] does.
 
-use raftkv::raft::{Entry, HardState, Index, Log, LogPos, Saved, Seq};
+use raftkv::raft::{Entry, HardState, Index, Log, LogPos, Saved, Seq, Snapshot};
 
 use super::key::{self, Names};
 
@@ -10,7 +10,12 @@ use super::key::{self, Names};
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     pub hard: HardState,
+    /// From the first on: those up to `base` are in the snapshot only, and no reader's to see.
     pub entries: Vec<Entry>,
+    /// What the newest snapshot includes.
+    pub included: Index,
+    /// Up to here the log was dropped.
+    base: Index,
 }
 
 /// What a write is made of. A crash can part one record from the next, never tear one.
@@ -18,6 +23,8 @@ pub struct Image {
 enum Record {
     Hard(HardState),
     Entry(Entry),
+    /// A snapshot with these entries is in the place of the log.
+    Install(Vec<Entry>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -47,15 +54,16 @@ impl Image {
 
     /// What a node that starts on this image is given.
     pub fn saved(&self) -> Saved {
-        let mut log = Log::default();
-        for entry in &self.entries {
+        let pos = |index| self.get(index).map_or(LogPos::ZERO, |entry| entry.pos);
+        let mut log = Log::after(pos(self.base));
+        for entry in &self.entries[place(self.base)..] {
             log.push(entry.pos.term, entry.data.len() as u64);
         }
-        let hard = self.hard;
+        let is_there = self.included > Index::ZERO;
         Saved {
-            hard,
+            hard: self.hard,
             log,
-            snapshot: None,
+            snapshot: is_there.then(|| snapshot_of(pos(self.included))),
         }
     }
 
@@ -66,16 +74,38 @@ impl Image {
                 self.hard = *hard;
             }
             Record::Entry(entry) => {
-                let before = usize::try_from(entry.pos.index.0 - 1).expect("a small index");
+                let before = place(entry.pos.index.before());
                 if before > self.entries.len() {
                     return Err(format!("a hole before {}", entry.pos));
+                }
+                if entry.pos.index <= self.base {
+                    return Err(format!("{} is written below a snapshot", entry.pos));
                 }
                 self.entries.truncate(before);
                 self.entries.push(entry.clone());
             }
+            Record::Install(entries) => {
+                self.entries = entries.clone();
+                self.included = self.last().index;
+                self.base = self.included;
+            }
         }
         Ok(())
     }
+}
+
+/// The snapshot that ends there. Size and hash follow from what it includes.
+pub fn snapshot_of(pos: LogPos) -> Snapshot {
+    Snapshot {
+        pos,
+        bytes: 0,
+        hash: 0,
+    }
+}
+
+/// How many entries there are up to this one.
+fn place(index: Index) -> usize {
+    usize::try_from(index.0).expect("a small index")
 }
 
 /// One vote in a term, and no term twice, across restarts (§5.2): what is durable never takes
@@ -95,18 +125,34 @@ impl Disk {
         hard: Option<HardState>,
         entries: &[Entry],
     ) -> Result<(), String> {
+        let hard = hard.map(Record::Hard);
+        let entries = entries.iter().cloned().map(Record::Entry);
+        self.pend(seq, hard.into_iter().chain(entries).collect())
+    }
+
+    /// A fetched snapshot with these entries takes the place of the log.
+    pub fn install(&mut self, seq: Seq, entries: Vec<Entry>) -> Result<(), String> {
+        self.pend(seq, vec![Record::Install(entries)])
+    }
+
+    fn pend(&mut self, seq: Seq, records: Vec<Record>) -> Result<(), String> {
         let newest = self.synced.0 + self.pending.len() as u64;
         if seq != Seq(newest + 1) {
             return Err(format!("write #{seq} follows #{newest}"));
         }
-        let hard = hard.map(Record::Hard);
-        let entries = entries.iter().cloned().map(Record::Entry);
-        let records: Vec<Record> = hard.into_iter().chain(entries).collect();
         for record in &records {
             self.view.put(record)?;
         }
         self.pending.push(records);
         Ok(())
+    }
+
+    /// A durable mark names a snapshot of the node's own, and the log begins behind `base`.
+    pub fn mark(&mut self, included: Index, base: Index) {
+        for image in [&mut self.durable, &mut self.view] {
+            image.included = included;
+            image.base = base;
+        }
     }
 
     /// How many writes are not durable.
@@ -144,6 +190,8 @@ impl Disk {
     pub fn encode(&self, names: &Names, out: &mut Vec<u8>) {
         key::hard(self.durable.hard, names, out);
         key::entries(&self.durable.entries, out);
+        key::number(self.durable.included.0, out);
+        key::number(self.durable.base.0, out);
         key::number(self.pending.len() as u64, out);
         for write in &self.pending {
             key::number(write.len() as u64, out);
@@ -156,6 +204,10 @@ impl Disk {
                     Record::Entry(entry) => {
                         out.push(1);
                         key::entry(entry, out);
+                    }
+                    Record::Install(entries) => {
+                        out.push(2);
+                        key::entries(entries, out);
                     }
                 }
             }

@@ -42,7 +42,6 @@ impl Encode for Letter {
                 key::number(append.commit.0, out);
                 key::entries(&append.entries, out);
             }
-            Message::SnapshotOffer { .. } => unreachable!("no snapshots here"),
             Message::AppendReply { outcome, .. } => {
                 out.push(1);
                 outcome_text(outcome, out);
@@ -73,6 +72,10 @@ impl Encode for Letter {
                 out.push(u8::from(*pre_vote));
             }
             Message::TimeoutNow { .. } => out.push(6),
+            Message::SnapshotOffer { snapshot, .. } => {
+                out.push(7);
+                key::position(snapshot.pos, out);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use raftkv::raft::{Note, StepDown, VoteDenial};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks(u64);
 
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 38] = [
     "Campaign",
     "VoteGranted",
     "VoteDenied/StaleTerm",
@@ -35,6 +35,13 @@ const NAMES: [&str; 31] = [
     "TransferBegun",
     "TransferGivenUp",
     "TransferRefused",
+    "SnapshotTaken",
+    "Compacted",
+    "CompactedSkipped",
+    "SnapshotOffered",
+    "SnapshotWanted",
+    "SnapshotNotNeeded",
+    "SnapshotInstalled",
     "Applied",
     "ReadServed",
     "CommittedLater",
@@ -71,14 +78,14 @@ impl Marks {
             Note::TransferBegun { .. } => "TransferBegun",
             Note::TransferGivenUp { .. } => "TransferGivenUp",
             Note::TransferRefused => "TransferRefused",
-            Note::CompactedSkipped { .. }
-            | Note::Compacted { .. }
-            | Note::SnapshotTaken { .. }
-            | Note::SnapshotOffered { .. }
-            | Note::SnapshotWanted { .. }
-            | Note::SnapshotNotNeeded { .. }
-            | Note::SnapshotInstalled { .. }
-            | Note::Impossible { .. } => return,
+            Note::SnapshotTaken { .. } => "SnapshotTaken",
+            Note::Compacted { .. } => "Compacted",
+            Note::CompactedSkipped { .. } => "CompactedSkipped",
+            Note::SnapshotOffered { .. } => "SnapshotOffered",
+            Note::SnapshotWanted { .. } => "SnapshotWanted",
+            Note::SnapshotNotNeeded { .. } => "SnapshotNotNeeded",
+            Note::SnapshotInstalled { .. } => "SnapshotInstalled",
+            Note::Impossible { .. } => return,
         });
     }
 

@@ -30,6 +30,8 @@ pub struct Node {
     pub raft: Raft,
     pub disk: Disk,
     pub held: Vec<Held>,
+    /// The snapshot that it was offered last and lacked then: it may arrive at any moment.
+    pub wanted: Option<LogPos>,
     /// What the FSM says of itself.
     pub status: Status,
 }
@@ -56,6 +58,7 @@ impl Node {
             raft,
             disk,
             held: Vec::new(),
+            wanted: None,
         };
         node.reduce();
         node
@@ -145,6 +148,7 @@ impl Encode for Node {
     fn encode(&self, names: &Names, out: &mut Vec<u8>) {
         canonical::encode(&self.raft, names, out);
         self.disk.encode(names, out);
+        key::position(self.wanted.unwrap_or(LogPos::ZERO), out);
         // What one write releases leaves together, onto a network that keeps no order.
         let text = |held: &Held| {
             let mut text = Vec::new();

@@ -1,7 +1,7 @@
 //! What has happened so far, as no single node knows it, and the rules that need it (Figure 3).
 //! It is part of a world and of its key: two worlds with other pasts are not the same.
 
-use raftkv::raft::{Entry, Index, NodeId, RoleName, Status, Term, Token};
+use raftkv::raft::{Entry, Index, LogPos, NodeId, RoleName, Status, Term, Token};
 
 use super::{
     bound::Budget,
@@ -104,6 +104,17 @@ impl Past {
         ensure(node.durable.holds(entry.pos), || {
             format!("not durable: n{id} applies [{entry}]")
         })
+    }
+
+    /// What a snapshot has that ends there (§7): all of it is committed, wherever it came from.
+    pub fn included(&self, pos: LogPos) -> Result<Vec<Entry>, String> {
+        let upto = key::index_of(NodeId(pos.index.0));
+        let entries = self.committed.iter().take(upto);
+        let entries: Vec<Entry> = entries.map(|(entry, _)| entry.clone()).collect();
+        ensure(entries.last().is_some_and(|last| last.pos == pos), || {
+            format!("a snapshot of {pos}, which is not committed")
+        })?;
+        Ok(entries)
     }
 
     /// Leader Completeness (§5.4): what is committed in a term is in the log of a leader of any

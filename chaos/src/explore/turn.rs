@@ -11,7 +11,7 @@ use raftkv::raft::{
 
 use super::{
     bound::{Bound, Disks, PreVotes},
-    disk::Image,
+    disk::{Image, snapshot_of},
     key::{self, NODES},
     letter::Letter,
     marks::Marks,
@@ -96,17 +96,46 @@ impl<'a> Turn<'a> {
         self.feed(Input::Read { tokens })
     }
 
-    /// The oldest so many writes become durable, then the FSM is told. What each one releases
-    /// leaves with the disk as that write leaves it.
+    /// The oldest so many writes become durable, then the FSM is told.
     pub fn persist(&mut self, writes: usize) -> Checked {
+        self.sync(writes)?;
+        self.persisted()
+    }
+
+    /// What each write releases leaves with the disk as that write leaves it.
+    fn sync(&mut self, writes: usize) -> Checked {
         for _ in 0..writes {
             self.node.disk.sync_next()?;
             for held in self.node.release() {
                 self.post(held.letter, held.acknowledges)?;
             }
         }
+        Ok(())
+    }
+
+    fn persisted(&mut self) -> Checked {
         let upto = self.node.disk.synced;
         self.feed(Input::Persisted { upto })
+    }
+
+    /// A snapshot of what was applied up to `index` has been written; a mark names it, becomes
+    /// durable with all that was written before, and then the FSM is told.
+    pub fn take_snapshot(&mut self, index: Index, compact: Index) -> Checked {
+        self.sync(self.node.disk.pending())?;
+        let entry = self.node.disk.durable.get(index);
+        let pos = entry.ok_or("a snapshot beyond the log")?.pos;
+        self.past.included(pos)?;
+        self.node.disk.mark(index, compact);
+        let snapshot = snapshot_of(pos);
+        self.feed(Input::SnapshotTaken { snapshot, compact })?;
+        self.persisted()
+    }
+
+    /// What it wants is there.
+    pub fn fetch(&mut self) -> Checked {
+        let pos = self.node.wanted.ok_or("nothing is wanted")?;
+        let snapshot = snapshot_of(pos);
+        self.feed(Input::SnapshotFetched { snapshot })
     }
 
     /// The power fails and comes back. The next start makes durable what it finds.
@@ -155,6 +184,11 @@ impl<'a> Turn<'a> {
                 )?;
                 self.node.disk.write(*seq, *hard, entries)?;
             }
+            if let Effect::Install { seq, snapshot } = effect {
+                let entries = self.past.included(snapshot.pos)?;
+                self.node.disk.install(*seq, entries)?;
+                self.node.wanted = None;
+            }
         }
         if self.node.disk.view.last() != after.last {
             return Err(format!("n{}: log and disk part", self.id));
@@ -198,7 +232,10 @@ impl<'a> Turn<'a> {
 
     fn run(&mut self, effect: Effect, before: &Status, after: &Status) -> Checked {
         match effect {
-            Effect::Write { .. } | Effect::Accepted { .. } | Effect::Role(_) => {}
+            Effect::Write { .. }
+            | Effect::Install { .. }
+            | Effect::Accepted { .. }
+            | Effect::Role(_) => {}
             Effect::Send { to, message, after } => {
                 let from = self.id;
                 let letter = Letter { from, to, message };
@@ -231,9 +268,7 @@ impl<'a> Turn<'a> {
                 let (from, message) = (self.id, Message::Append(append));
                 self.post(Letter { from, to, message }, None)?;
             }
-            Effect::FetchSnapshot { .. } | Effect::Install { .. } => {
-                unreachable!("no snapshots here")
-            }
+            Effect::FetchSnapshot { snapshot, .. } => self.node.wanted = Some(snapshot.pos),
             Effect::Apply { range } => self.applies(range, before, after)?,
             Effect::Serve { index, tokens } => {
                 self.marks.set("ReadServed");
@@ -328,6 +363,10 @@ fn said(letter: &Letter, acknowledges: Option<LogPos>, durable: &Image) -> Check
     let mut holds = hard.term == message.term() && (named.is_none() || hard.vote == named.copied());
     if let Message::VoteRequest { last, .. } = message {
         holds &= durable.last() == *last;
+    }
+    if let Message::SnapshotOffer { snapshot, .. } = message {
+        let pos = snapshot.pos;
+        holds &= durable.holds(pos) && pos.index <= durable.included;
     }
     holds &= acknowledges.is_none_or(|pos| durable.holds(pos));
     match holds {

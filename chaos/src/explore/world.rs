@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use raftkv::raft::{Input, Message, NodeId, RoleName, Term, canonical};
+use raftkv::raft::{Index, Input, Message, NodeId, RoleName, Status, Term, canonical};
 
 use super::{
     action::{Action, id},
@@ -123,6 +123,7 @@ impl World {
                 out.extend(later.map(|term| Action::PreDenied(n, term as u8)));
             }
             self.requests(n, node, bound, out);
+            self.snapshots(n, node, bound, out);
             for writes in 1..=node.disk.pending() as u8 {
                 out.push(Action::Persist(n, writes));
             }
@@ -186,6 +187,28 @@ impl World {
         }
     }
 
+    fn snapshots(&self, n: u8, node: &Node, bound: &Bound, out: &mut Vec<Action>) {
+        if node.wanted.is_some() {
+            out.push(Action::Fetch(n));
+        }
+        if self.past.used.snapshots == bound.budget.snapshots {
+            return;
+        }
+        let Status {
+            base,
+            snapshot,
+            applied,
+            ..
+        } = node.status;
+        for index in snapshot.0 + 1..=applied.0 {
+            // Two are kept, or one; of a single one the log is kept from its beginning on.
+            let mut upto = [base.index.0, snapshot.0, index].to_vec();
+            upto.dedup();
+            let taken = |upto| Action::Snapshot(n, index as u8, upto as u8);
+            out.extend(upto.into_iter().map(taken));
+        }
+    }
+
     /// The world after this action; none if more messages would be under way than the bound has.
     ///
     /// # Errors
@@ -215,6 +238,7 @@ impl World {
             Action::Transfer(n, to) => (id(n), Some(Input::Transfer { to: Some(id(to)) })),
             Action::Campaign(n) | Action::Lapse(n) | Action::StepDown(n) => (id(n), None),
             Action::Propose(n) | Action::Read(n) => (id(n), None),
+            Action::Snapshot(n, ..) | Action::Fetch(n) => (id(n), None),
             Action::Persist(n, _) | Action::Crash(n, _) => (id(n), None),
         };
         let mut turn = Turn::new(self, bound, &mut parts.marks, node);
@@ -224,6 +248,11 @@ impl World {
             Action::StepDown(_) => turn.step_down()?,
             Action::Propose(_) => turn.propose()?,
             Action::Read(_) => turn.read()?,
+            Action::Snapshot(_, index, compact) => {
+                let [index, compact] = [index, compact].map(|n| Index(u64::from(n)));
+                turn.take_snapshot(index, compact)?;
+            }
+            Action::Fetch(_) => turn.fetch()?,
             Action::Persist(_, writes) => turn.persist(usize::from(writes))?,
             Action::Crash(_, kept) => turn.crash(usize::from(kept))?,
             Action::Drop(_) => {}
