@@ -99,12 +99,14 @@ fn a_good_directory_is_found_good_and_no_byte_of_it_is_changed() {
 }
 
 /// What a disk may do to a file from a byte on.
-const DAMAGES: [(&str, fn(&mut Vec<u8>, usize)); 3] = [
+type Damage = fn(&mut Vec<u8>, usize);
+const DAMAGES: [(&str, Damage); 3] = [
     ("flipped", |bytes, at| bytes[at] ^= 1),
     ("zeroed", |bytes, at| {
-        bytes[at..].iter_mut().take(64).for_each(|byte| *byte = 0)
+        let end = bytes.len().min(at + 64);
+        bytes[at..end].fill(0);
     }),
-    ("cut", |bytes, at| bytes.truncate(at)),
+    ("cut", Vec::truncate),
 ];
 
 #[test]
