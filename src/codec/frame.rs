@@ -1,7 +1,9 @@
 //! Frames between peers: length, CRC, body. TCP's checksum lets some damage through; here it
 //! would become a log entry.
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::ops::DerefMut;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::DecodeError;
 
@@ -10,13 +12,18 @@ pub const FRAME_HEADER_BYTES: usize = 8;
 /// A frame's body is 1 to this many bytes.
 pub const FRAME_MAX_BYTES: u32 = 8 << 20;
 
+/// What a frame is written into: its length and CRC are known at the end only.
+pub trait Buffer: BufMut + DerefMut<Target = [u8]> {}
+
+impl<B: BufMut + DerefMut<Target = [u8]>> Buffer for B {}
+
 /// Appends a frame whose body `fill` writes.
 ///
 /// # Panics
 /// If the body is empty or over [`FRAME_MAX_BYTES`]: no message is.
-pub fn encode_frame(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+pub fn encode_frame<B: Buffer>(out: &mut B, fill: impl FnOnce(&mut B)) {
     let start = out.len();
-    out.resize(start + FRAME_HEADER_BYTES, 0);
+    out.put_bytes(0, FRAME_HEADER_BYTES);
     let body = out.len();
     fill(out);
     let bytes = out.len() - body;
@@ -101,7 +108,7 @@ mod tests {
 
     fn framed(body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        encode_frame(&mut out, |out| out.extend_from_slice(body));
+        encode_frame(&mut out, |out| out.put_slice(body));
         out
     }
 

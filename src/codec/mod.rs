@@ -4,14 +4,15 @@
 
 mod command;
 mod entry;
+mod fields;
 mod frame;
 mod peer;
 
 use std::fmt;
 
-pub use command::{decode_command, encode_command};
-pub use entry::{decode_entry, encode_entry, encoded_entry_len};
-pub use frame::{FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder, encode_frame};
+pub use command::{decode_command, encode_command, read_command};
+pub use entry::{EntryView, decode_entry, encode_entry, encoded_entry_len, read_entry};
+pub use frame::{Buffer, FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder, encode_frame};
 pub use peer::{
     CHUNK_MAX_BYTES, Packet, decode_packet, encode_append, encode_chunk, encode_fetch,
     encode_message,

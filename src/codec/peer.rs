@@ -3,20 +3,19 @@
 use std::fmt;
 
 use bytes::Bytes;
-use prost::{
-    Message as _,
-    encoding::{
-        DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint,
-        encoded_len_varint, key_len, skip_field,
-    },
-};
+use prost::Message as _;
 
-use super::{DecodeError, entry::decode_entry, frame::encode_frame};
+use super::{
+    DecodeError,
+    entry::{EntryView, read_entry},
+    fields::{Fields, MISTYPED, Value, bytes_len, number_len, put_length, put_number},
+    frame::{Buffer, encode_frame},
+};
 use crate::{
     proto::peer::{self, PeerMessage, append_reply::Outcome, peer_message::Kind},
     raft::{
-        APPEND_MAX_ENTRIES, Append, AppendOutcome, Index, LogPos, Message, Round, Snapshot, Term,
-        VoteKind,
+        APPEND_MAX_ENTRIES, Append, AppendOutcome, Entry, Index, LogPos, Message, Round, Snapshot,
+        Term, VoteKind,
     },
 };
 
@@ -47,8 +46,13 @@ pub enum Packet {
     },
 }
 
-/// `PeerMessage.append` and `Append.entries`.
+/// The fields of `PeerMessage`, `append` among them, and those of `Append`.
+const KINDS: std::ops::RangeInclusive<u32> = 1..=10;
 const APPEND_FIELD: u32 = 1;
+const TERM_FIELD: u32 = 1;
+const PREV_TERM_FIELD: u32 = 2;
+const PREV_INDEX_FIELD: u32 = 3;
+const COMMIT_FIELD: u32 = 4;
 const ENTRIES_FIELD: u32 = 5;
 
 /// Terms, indices and rounds beyond this are forged or damaged; below it, sums do not overflow.
@@ -89,7 +93,7 @@ fn pos(term: u64, index: u64) -> Result<LogPos, DecodeError> {
 }
 
 /// Appends a frame with the message.
-pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
+pub fn encode_message(message: &Message, out: &mut impl Buffer) {
     let kind = match message.clone() {
         Message::Append(Append {
             term,
@@ -149,7 +153,7 @@ pub fn encode_message(message: &Message, out: &mut Vec<u8>) {
 }
 
 /// Appends a frame with [`Packet::Fetch`].
-pub fn encode_fetch(snapshot: Snapshot, offset: u64, out: &mut Vec<u8>) {
+pub fn encode_fetch(snapshot: Snapshot, offset: u64, out: &mut impl Buffer) {
     let snapshot = Some(proto_snapshot(snapshot));
     encode_kind(
         Kind::SnapshotFetch(peer::SnapshotFetch { snapshot, offset }),
@@ -158,7 +162,7 @@ pub fn encode_fetch(snapshot: Snapshot, offset: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends a frame with [`Packet::Chunk`].
-pub fn encode_chunk(snapshot: Snapshot, offset: u64, data: Bytes, out: &mut Vec<u8>) {
+pub fn encode_chunk(snapshot: Snapshot, offset: u64, data: Bytes, out: &mut impl Buffer) {
     let snapshot = Some(proto_snapshot(snapshot));
     let chunk = peer::SnapshotChunk {
         snapshot,
@@ -168,7 +172,7 @@ pub fn encode_chunk(snapshot: Snapshot, offset: u64, data: Bytes, out: &mut Vec<
     encode_kind(Kind::SnapshotChunk(chunk), out);
 }
 
-fn encode_kind(kind: Kind, out: &mut Vec<u8>) {
+fn encode_kind(kind: Kind, out: &mut impl Buffer) {
     let message = PeerMessage { kind: Some(kind) };
     encode_frame(out, |out| message.encode_raw(out));
 }
@@ -199,27 +203,29 @@ pub fn encode_append<'a>(
     prev: LogPos,
     commit: Index,
     entries: impl Iterator<Item = &'a [u8]> + Clone,
-    out: &mut Vec<u8>,
+    out: &mut impl Buffer,
 ) {
-    let head = peer::Append {
-        term: term.0,
-        prev_term: prev.term.0,
-        prev_index: prev.index.0,
-        commit: commit.0,
-        entries: Vec::new(),
-    };
-    let framed = |bytes: usize| key_len(ENTRIES_FIELD) + encoded_len_varint(bytes as u64) + bytes;
-    let entries_bytes: usize = entries.clone().map(|entry| framed(entry.len())).sum();
-    let bytes = head.encoded_len() + entries_bytes;
-    out.reserve(bytes + 32);
+    let head = [
+        (TERM_FIELD, term.0),
+        (PREV_TERM_FIELD, prev.term.0),
+        (PREV_INDEX_FIELD, prev.index.0),
+        (COMMIT_FIELD, commit.0),
+    ];
+    let head_bytes = head
+        .iter()
+        .map(|&(field, number)| number_len(field, number));
+    let entries_bytes = entries
+        .clone()
+        .map(|entry| bytes_len(ENTRIES_FIELD, entry.len()));
+    let bytes = head_bytes.sum::<usize>() + entries_bytes.sum::<usize>();
     encode_frame(out, |out| {
-        encode_key(APPEND_FIELD, WireType::LengthDelimited, out);
-        encode_varint(bytes as u64, out);
-        head.encode_raw(out);
+        put_length(APPEND_FIELD, bytes, out);
+        for (field, number) in head {
+            put_number(field, number, out);
+        }
         for entry in entries {
-            encode_key(ENTRIES_FIELD, WireType::LengthDelimited, out);
-            encode_varint(entry.len() as u64, out);
-            out.extend_from_slice(entry);
+            put_length(ENTRIES_FIELD, entry.len(), out);
+            out.put_slice(entry);
         }
     });
 }
@@ -230,16 +236,22 @@ pub fn encode_append<'a>(
 /// When it is no packet, a number or a size is out of bounds, or entries are not consecutive, not
 /// in order of term or too many.
 pub fn decode_packet(body: Bytes) -> Result<Packet, DecodeError> {
-    // Before they are decoded: an empty entry takes 2 bytes here and 32 in memory.
-    let mut entries = 0;
-    each_value(&body, APPEND_FIELD, |append| {
-        each_value(append, ENTRIES_FIELD, |_| {
-            entries += 1;
-            Ok(())
-        })
-    })?;
-    if entries > APPEND_MAX_ENTRIES {
-        return Err(DecodeError::Shape("an append with too many entries"));
+    let mut append = None;
+    let mut kinds = 0;
+    for field in Fields::of(&body) {
+        let (field, value) = field?;
+        kinds += u32::from(KINDS.contains(&field));
+        if let (APPEND_FIELD, Value::Bytes(found)) = (field, value) {
+            append = Some(found);
+        }
+    }
+    match append {
+        Some(_) if kinds > 1 => return Err(DecodeError::Shape("two messages in one frame")),
+        Some(append) => {
+            let append = decode_append(&body, append)?;
+            return Ok(Packet::Message(Message::Append(append)));
+        }
+        None => {}
     }
     let absent = DecodeError::Shape("a message without a known kind");
     let message = match PeerMessage::decode(body)?.kind.ok_or(absent)? {
@@ -270,7 +282,6 @@ pub fn decode_packet(body: Bytes) -> Result<Packet, DecodeError> {
 
 fn decode_kind(kind: Kind) -> Result<Message, DecodeError> {
     Ok(match kind {
-        Kind::Append(append) => Message::Append(decode_append(append)?),
         Kind::AppendReply(peer::AppendReply { term, outcome }) => {
             let outcome = match outcome {
                 Some(Outcome::MatchIndex(index)) => AppendOutcome::Match(Index(bounded(index)?)),
@@ -324,57 +335,61 @@ fn decode_kind(kind: Kind) -> Result<Message, DecodeError> {
             term: Term(bounded(term)?),
             snapshot: decode_snapshot(snapshot)?,
         },
-        Kind::SnapshotFetch(_) | Kind::SnapshotChunk(_) => {
+        Kind::Append(_) | Kind::SnapshotFetch(_) | Kind::SnapshotChunk(_) => {
             return Err(DecodeError::Shape("no message of consensus"));
         }
     })
 }
 
-/// Hands on each value of a field with length, in place.
-fn each_value(
-    mut message: &[u8],
-    wanted: u32,
-    mut take: impl FnMut(&[u8]) -> Result<(), DecodeError>,
-) -> Result<(), DecodeError> {
-    while !message.is_empty() {
-        let (field, wire) = decode_key(&mut message)?;
-        if field != wanted || wire != WireType::LengthDelimited {
-            skip_field(wire, field, &mut message, DecodeContext::default())?;
-            continue;
-        }
-        let bytes = decode_varint(&mut message)?;
-        let end = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let Some((value, rest)) = message.split_at_checked(end) else {
-            return Err(DecodeError::Shape("a field that ends after its message"));
-        };
-        take(value)?;
-        message = rest;
+/// What every commit brings, so without prost.
+fn decode_append(body: &Bytes, bytes: &[u8]) -> Result<Append, DecodeError> {
+    // Before one is decoded: an empty entry takes 2 bytes here and 32 in memory.
+    let mut count = 0;
+    for field in Fields::of(bytes) {
+        count += u64::from(field?.0 == ENTRIES_FIELD);
     }
-    Ok(())
+    if count > APPEND_MAX_ENTRIES {
+        return Err(DecodeError::Shape("an append with too many entries"));
+    }
+    let mut entries = Vec::with_capacity(count as usize);
+    let [mut term, mut prev_term, mut prev_index, mut commit] = [0; 4];
+    for field in Fields::of(bytes) {
+        match field? {
+            (TERM_FIELD, Value::Number(number)) => term = number,
+            (PREV_TERM_FIELD, Value::Number(number)) => prev_term = number,
+            (PREV_INDEX_FIELD, Value::Number(number)) => prev_index = number,
+            (COMMIT_FIELD, Value::Number(number)) => commit = number,
+            (ENTRIES_FIELD, Value::Bytes(bytes)) => {
+                let EntryView { pos, kind, data } = read_entry(bytes)?;
+                let data = body.slice_ref(data);
+                entries.push(Entry { pos, kind, data });
+            }
+            (TERM_FIELD..=ENTRIES_FIELD, _) => return Err(MISTYPED),
+            _ => {}
+        }
+    }
+    let append = Append {
+        term: Term(bounded(term)?),
+        prev: pos(prev_term, prev_index)?,
+        commit: Index(bounded(commit)?),
+        entries,
+    };
+    check_order(&append)?;
+    Ok(append)
 }
 
-fn decode_append(append: peer::Append) -> Result<Append, DecodeError> {
-    let term = Term(bounded(append.term)?);
-    let prev = pos(append.prev_term, append.prev_index)?;
-    let mut last = prev;
-    let mut entries = Vec::with_capacity(append.entries.len());
-    for bytes in append.entries {
-        let entry = decode_entry(bytes)?;
-        if entry.pos.index != last.index.next() {
+fn check_order(append: &Append) -> Result<(), DecodeError> {
+    let mut last = append.prev;
+    for Entry { pos, .. } in &append.entries {
+        if pos.index != last.index.next() {
             return Err(DecodeError::Shape("entries that are not consecutive"));
         }
-        if entry.pos.term < last.term || entry.pos.term > term {
+        if pos.term < last.term || pos.term > append.term {
             return Err(DecodeError::Shape("an entry whose term is out of order"));
         }
-        last = entry.pos;
-        entries.push(entry);
+        last = *pos;
     }
-    Ok(Append {
-        term,
-        prev,
-        commit: Index(bounded(append.commit)?),
-        entries,
-    })
+    Ok(())
 }
 
 fn proto_outcome(outcome: AppendOutcome) -> Option<Outcome> {
@@ -402,7 +417,7 @@ mod tests {
     use super::*;
     use crate::{
         codec::{FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder},
-        raft::{Entry, EntryKind},
+        raft::EntryKind,
     };
     use proptest::prelude::*;
 

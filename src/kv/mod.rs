@@ -23,32 +23,33 @@ pub const KEY_MAX_BYTES: usize = 4 << 10;
 /// Values are up to this many bytes.
 pub const VALUE_MAX_BYTES: usize = 1 << 20;
 
-/// What a log entry asks of the state machine.
+/// What a log entry asks of the state machine, in bytes of its own or borrowed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Command<B = Bytes> {
     /// Store the value under the key.
     Put {
         /// The key.
-        key: Bytes,
+        key: B,
         /// The value.
-        value: Bytes,
+        value: B,
     },
     /// Remove the key.
     Delete {
         /// The key.
-        key: Bytes,
+        key: B,
     },
 }
 
-impl Command {
+impl<B: AsRef<[u8]>> Command<B> {
     /// Whether key and value have sizes that every node applies.
     #[must_use]
     pub fn is_within_limits(&self) -> bool {
         let (key, value_bytes) = match self {
-            Command::Put { key, value } => (key, value.len()),
+            Command::Put { key, value } => (key, value.as_ref().len()),
             Command::Delete { key } => (key, 0),
         };
-        (1..=KEY_MAX_BYTES).contains(&key.len()) && value_bytes <= VALUE_MAX_BYTES
+        let key_bytes = key.as_ref().len();
+        (1..=KEY_MAX_BYTES).contains(&key_bytes) && value_bytes <= VALUE_MAX_BYTES
     }
 }
 
@@ -87,15 +88,15 @@ pub struct Kv {
 impl Kv {
     /// Applies a command. The same commands in the same order leave the same bytes on every node
     /// (State Machine Safety, §5.4.3).
-    pub fn apply(&mut self, command: Command) -> Outcome {
+    pub fn apply<B: AsRef<[u8]>>(&mut self, command: Command<B>) -> Outcome {
         match command {
             Command::Put { key, value } => {
                 self.revision += 1;
-                self.map.put(&key, &value, self.revision);
+                self.map.put(key.as_ref(), value.as_ref(), self.revision);
                 Outcome::Put
             }
             Command::Delete { key } => {
-                let found = self.map.delete(&key);
+                let found = self.map.delete(key.as_ref());
                 self.revision += u64::from(found);
                 Outcome::Deleted { found }
             }

@@ -183,7 +183,7 @@ fn change(kv: &mut Kv, model: &mut Model, revision: &mut u64, key: Vec<u8>, valu
         let found = model.remove(&key).is_some();
         *revision += u64::from(found);
         assert_eq!(
-            kv.apply(Command::Delete { key: key.into() }),
+            kv.apply(Command::Delete { key }),
             Outcome::Deleted { found }
         );
         return;
@@ -194,10 +194,7 @@ fn change(kv: &mut Kv, model: &mut Model, revision: &mut u64, key: Vec<u8>, valu
         .entry(key.clone())
         .or_insert(([*revision, 0, 0], Vec::new()));
     *entry = ([entry.0[0], *revision, entry.0[2] + 1], value.clone());
-    kv.apply(Command::Put {
-        key: key.into(),
-        value: value.into(),
-    });
+    kv.apply(Command::Put { key, value });
 }
 
 /// Few enough to meet again, enough for three levels of nodes, and of both forms.

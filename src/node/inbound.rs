@@ -1,5 +1,7 @@
 //! A connection that another node opened: it says hello and then sends, we receive.
 
+use std::io::Write;
+
 use mio::net::TcpStream;
 
 use super::{
@@ -67,7 +69,7 @@ impl Inbound {
     /// Answers a hello. It is short and the first thing written, so that a socket which does not
     /// take it whole belongs to nobody worth talking to.
     pub(super) fn answer(&mut self, hello: &[u8]) -> bool {
-        socket::write(&mut self.stream, hello).is_ok_and(|n| n == hello.len())
+        self.stream.write(hello).is_ok_and(|n| n == hello.len())
     }
 
     /// The socket can be read; `ended` is whether to its end.

@@ -4,6 +4,7 @@
 
 use std::{collections::VecDeque, io, net::SocketAddr};
 
+use bytes::Bytes;
 use mio::{Interest, Registry, Token, net::TcpStream};
 
 use super::{
@@ -32,7 +33,7 @@ pub(super) struct Link {
     node: NodeId,
     name: String,
     state: State,
-    queue: VecDeque<Vec<u8>>,
+    queue: VecDeque<Bytes>,
     queued_bytes: usize,
     /// Of the first frame.
     written_bytes: usize,
@@ -191,7 +192,7 @@ impl Link {
             decoder,
             until_ms,
         };
-        self.enqueue(hello);
+        self.enqueue(hello.into());
         self.flush(now_ms);
     }
 
@@ -224,7 +225,7 @@ impl Link {
     }
 
     /// Queues a frame, if there is a connection with room.
-    pub(super) fn send(&mut self, frame: Vec<u8>) {
+    pub(super) fn send(&mut self, frame: Bytes) {
         let room = self.queue.len() < QUEUE_MAX_FRAMES
             && self.queued_bytes + frame.len() <= QUEUE_MAX_BYTES;
         if room && matches!(self.state, State::Ready { .. }) {
@@ -232,27 +233,32 @@ impl Link {
         }
     }
 
-    fn enqueue(&mut self, frame: Vec<u8>) {
+    fn enqueue(&mut self, frame: Bytes) {
         self.queued_bytes += frame.len();
         self.queue.push_back(frame);
     }
 
-    /// Writes what the socket takes.
+    /// Writes what the socket takes, many frames with one call.
     pub(super) fn flush(&mut self, now_ms: u64) {
-        let (State::Greeting { stream, .. } | State::Ready { stream }) = &mut self.state else {
-            return;
-        };
-        while let Some(frame) = self.queue.front() {
-            let n = match socket::write(stream, &frame[self.written_bytes..]) {
-                Ok(n) => n,
-                Err(error) => return self.fail(now_ms, &error.to_string()),
-            };
-            self.written_bytes += n;
-            if self.written_bytes < frame.len() {
+        while !self.queue.is_empty() {
+            let (State::Greeting { stream, .. } | State::Ready { stream }) = &mut self.state else {
                 return;
+            };
+            match socket::write(stream, &self.queue, self.written_bytes) {
+                Ok(0) => return,
+                Ok(written) => self.written(written),
+                Err(error) => return self.fail(now_ms, &error.to_string()),
             }
+        }
+    }
+
+    fn written(&mut self, bytes: usize) {
+        self.written_bytes += bytes;
+        while let Some(frame) = self.queue.front()
+            && self.written_bytes >= frame.len()
+        {
+            self.written_bytes -= frame.len();
             self.queued_bytes -= frame.len();
-            self.written_bytes = 0;
             self.queue.pop_front();
         }
     }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, TcpStream},
@@ -224,7 +225,7 @@ impl Network {
     }
 
     /// Queues a frame for a member.
-    pub(super) fn send(&mut self, to: NodeId, frame: Vec<u8>) {
+    pub(super) fn send(&mut self, to: NodeId, frame: Bytes) {
         if let Some(link) = self.links.get_mut(&to) {
             link.send(frame);
         }

@@ -1,10 +1,12 @@
 //! What both ends of a connection between nodes do with a socket.
 
 use std::{
-    io::{self, Read, Write},
+    collections::VecDeque,
+    io::{self, IoSlice, Read, Write},
     time::Duration,
 };
 
+use bytes::Bytes;
 use mio::net::TcpStream;
 use socket2::{SockRef, TcpKeepalive};
 
@@ -13,6 +15,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Read from a connection in one go.
 pub(super) const READ_BYTES: usize = 64 << 10;
+
+/// Frames written to a connection in one go.
+const WRITE_MAX_FRAMES: usize = 64;
 
 /// How reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,20 +68,28 @@ pub(super) fn read(
     }
 }
 
-/// Writes what the socket takes of `bytes`.
+/// Writes once, of these frames what comes after so many bytes of the first. Returns how many
+/// bytes the socket took: none when it has no room.
 ///
 /// # Errors
 /// When the connection failed.
-pub(super) fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match stream.write(&bytes[written..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => written += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
-        }
+pub(super) fn write(
+    stream: &mut TcpStream,
+    frames: &VecDeque<Bytes>,
+    skip_bytes: usize,
+) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); WRITE_MAX_FRAMES];
+    let mut count = 0;
+    for (slice, frame) in slices.iter_mut().zip(frames) {
+        *slice = IoSlice::new(&frame[if count == 0 { skip_bytes } else { 0 }..]);
+        count += 1;
     }
-    Ok(written)
+    loop {
+        return match stream.write_vectored(&slices[..count]) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        };
+    }
 }

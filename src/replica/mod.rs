@@ -2,6 +2,7 @@
 //! clock and no thread. The node, the simulator and the benches all run this.
 
 mod backups;
+mod frames;
 mod snapshots;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use raftkv_wal::Media;
 
 use crate::{
@@ -18,10 +19,11 @@ use crate::{
     kv::{Command, Kv, Outcome},
     raft::{
         self, Effect, Effects, EntryKind, HardState, Index, Input, LogPos, Message, NodeId, Note,
-        Options, Raft, RefusalReason, RoleChange, RoleName, Seq, Snapshot, Status, Term, Token,
+        Options, Raft, RefusalReason, RoleChange, RoleName, Seq, Snapshot, Status, Token,
     },
     storage::{self, JobError, Opened, Storage},
 };
+use frames::{Appended, Frames};
 use snapshots::Snapshots;
 
 pub use snapshots::SnapshotPolicy;
@@ -104,7 +106,7 @@ pub struct Outbox {
     /// What was written, in order.
     pub writes: Vec<Written>,
     /// Whole frames to send, in order for each member.
-    pub frames: Vec<(NodeId, Vec<u8>)>,
+    pub frames: Vec<(NodeId, Bytes)>,
     /// Answers to operations.
     pub replies: Vec<(Token, Reply)>,
     /// Why the FSM decided as it did.
@@ -200,6 +202,9 @@ pub struct Replica<M: Media> {
     apply_max_entries: u64,
     /// Accepted commands, in log order.
     accepted: VecDeque<(LogPos, Token)>,
+    /// Where commands are encoded: its memory comes back with the last of them.
+    encoded: BytesMut,
+    frames: Frames,
     /// What each unanswered read asks for.
     reads: BTreeMap<Token, Read>,
     /// Confirmed reads that wait for an index to be applied, in order.
@@ -239,6 +244,8 @@ impl<M: Media> Replica<M> {
             apply_upto: included,
             apply_max_entries: APPLY_MAX_ENTRIES,
             accepted: VecDeque::new(),
+            encoded: BytesMut::new(),
+            frames: Frames::default(),
             reads: BTreeMap::new(),
             confirmed: VecDeque::new(),
             backups: Vec::new(),
@@ -262,6 +269,7 @@ impl<M: Media> Replica<M> {
             self.run(effect, out)?;
         }
         self.effects = effects;
+        self.frames.forget_append();
         Ok(())
     }
 
@@ -313,7 +321,8 @@ impl<M: Media> Replica<M> {
                     continue;
                 }
             };
-            commands.push((token, codec::encode_command(&command)));
+            codec::encode_command(&command, &mut self.encoded);
+            commands.push((token, self.encoded.split().freeze()));
         }
         let bytes = commands.iter().map(|(_, command)| command.len()).sum();
         let has_room = commands.is_empty() || self.storage.has_room(commands.len(), bytes);
@@ -367,7 +376,7 @@ impl<M: Media> Replica<M> {
             && *after <= self.durable
         {
             let (_, to, message) = self.held.pop_front().expect("just seen");
-            out.frames.push((to, frame(&message)));
+            out.frames.push((to, self.frames.message(&message)));
         }
         self.marks_are_durable(out)?;
         self.step(Input::Persisted { upto: self.durable }, out)
@@ -483,7 +492,7 @@ impl<M: Media> Replica<M> {
             Effect::FetchSnapshot { from, snapshot } => self.fetch(from, snapshot, out)?,
             Effect::Install { seq, snapshot } => self.install(seq, snapshot, out)?,
             Effect::Send { to, message, after } if after <= self.durable => {
-                out.frames.push((to, frame(&message)));
+                out.frames.push((to, self.frames.message(&message)));
             }
             Effect::Send { to, message, after } => self.held.push_back((after, to, message)),
             Effect::SendAppend {
@@ -493,8 +502,17 @@ impl<M: Media> Replica<M> {
                 last,
                 commit,
             } => {
-                out.frames
-                    .push((to, self.append_frame(term, prev, last, commit)));
+                let storage = &self.storage;
+                let append = Appended {
+                    term,
+                    prev,
+                    last,
+                    commit,
+                };
+                let frame = self
+                    .frames
+                    .append(append, |index| storage.encoded_entry(index));
+                out.frames.push((to, frame));
             }
             Effect::Apply { range } => {
                 assert!(
@@ -541,26 +559,16 @@ impl<M: Media> Replica<M> {
         out.role = Some(change);
     }
 
-    /// The entries go from the log's mapped bytes into the frame: each was encoded once.
-    fn append_frame(&self, term: Term, prev: LogPos, last: Index, commit: Index) -> Vec<u8> {
-        let entries = (prev.index.0 + 1..=last.0).map(|n| self.storage.encoded_entry(Index(n)));
-        let mut frame = Vec::new();
-        codec::encode_append(term, prev, commit, entries, &mut frame);
-        frame
-    }
-
     fn apply_one(&mut self, pos: LogPos) -> Result<Option<Outcome>, Error> {
         let refuse = |what: String| Error::Apply { pos, what };
-        let entry = self
-            .storage
-            .entry(pos.index)
-            .map_err(|error| refuse(error.to_string()))?;
+        let entry = self.storage.entry(pos.index);
+        let entry = entry.map_err(|error| refuse(error.to_string()))?;
         assert!(entry.pos == pos, "entry {} is stored at {pos}", entry.pos);
         match entry.kind {
             EntryKind::NO_OP => Ok(None),
             EntryKind::COMMAND => {
-                let command =
-                    codec::decode_command(entry.data).map_err(|error| refuse(error.to_string()))?;
+                let command = codec::read_command(entry.data);
+                let command = command.map_err(|error| refuse(error.to_string()))?;
                 Ok(Some(self.kv.apply(command)))
             }
             EntryKind(kind) => Err(refuse(format!("its kind {kind} is unknown"))),
@@ -595,12 +603,6 @@ impl<M: Media> Replica<M> {
         }
         self.answer_backups(out);
     }
-}
-
-fn frame(message: &Message) -> Vec<u8> {
-    let mut frame = Vec::new();
-    codec::encode_message(message, &mut frame);
-    frame
 }
 
 fn reply(outcome: Option<Outcome>, at: LogPos) -> Reply {

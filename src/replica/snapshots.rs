@@ -377,7 +377,7 @@ impl<M: Media> Replica<M> {
             Ok(Some(data)) => {
                 let mut frame = Vec::with_capacity(data.len() + 128);
                 codec::encode_chunk(snapshot, offset, data, &mut frame);
-                out.frames.push((to, frame));
+                out.frames.push((to, frame.into()));
             }
             Ok(None) => {}
             Err(error) => {
@@ -511,7 +511,7 @@ impl<M: Media> Fetch<M> {
         while self.asked < upto {
             let mut frame = Vec::new();
             codec::encode_fetch(self.snapshot, self.asked, &mut frame);
-            out.frames.push((self.from, frame));
+            out.frames.push((self.from, frame.into()));
             self.asked = bytes.min(self.asked + FETCHED_CHUNK_BYTES);
         }
     }

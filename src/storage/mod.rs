@@ -18,7 +18,7 @@ use bytes::Bytes;
 use raftkv_wal::{Address, Media, Options, Source, Wal};
 
 use crate::{
-    codec::{self, DecodeError},
+    codec::{self, DecodeError, EntryView},
     kv::Kv,
     raft::{Entry, HardState, Index, LogPos, Saved, Snapshot},
 };
@@ -316,12 +316,12 @@ impl<M: Media> Storage<M> {
         self.wal.read(self.records[self.place(index)])
     }
 
-    /// The entry at `index`.
+    /// The entry at `index`, where it lies.
     ///
     /// # Errors
     /// When its bytes are no entry.
-    pub fn entry(&self, index: Index) -> Result<Entry, DecodeError> {
-        codec::decode_entry(Bytes::copy_from_slice(self.encoded_entry(index)))
+    pub fn entry(&self, index: Index) -> Result<EntryView<'_>, DecodeError> {
+        codec::read_entry(self.encoded_entry(index))
     }
 
     /// Begins to write a snapshot, in place of one that was not finished. A full disk may be met.

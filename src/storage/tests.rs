@@ -137,7 +137,11 @@ fn a_restart_loads_the_newest_snapshot_and_the_log_from_the_older_one_on() {
     assert_eq!(opened.saved.log.base(), pos(30));
     assert_eq!(opened.saved.log.last(), pos(80));
     assert_eq!(opened.state.image(), state(70).image());
-    assert_eq!(opened.storage.entry(Index(31)).expect("there"), entry(31));
+    let found = opened.storage.entry(Index(31)).expect("there");
+    assert_eq!(
+        (found.pos, found.data),
+        (entry(31).pos, &entry(31).data[..])
+    );
     assert!(opened.warnings.is_empty(), "{:?}", opened.warnings);
 }
 

@@ -128,7 +128,7 @@ impl Group {
         self.replies.extend(out.replies);
         let frames = out.frames.into_iter();
         self.network
-            .extend(frames.map(|(to, frame)| (id, to, frame)));
+            .extend(frames.map(|(to, frame)| (id, to, frame.into())));
     }
 
     /// One tick: what was on its way arrives, each disk syncs, each job does a piece of its work.

@@ -334,7 +334,6 @@ impl Shadow {
 
 /// The term of an encoded entry.
 fn term_of(bytes: &[u8]) -> Term {
-    let bytes = bytes::Bytes::copy_from_slice(bytes);
-    let entry = raftkv::codec::decode_entry(bytes).expect("an entry that this build encoded");
+    let entry = raftkv::codec::read_entry(bytes).expect("an entry that this build encoded");
     entry.pos.term
 }

@@ -343,13 +343,13 @@ impl Sim {
         if half > 0 && self.is_due(id, some) {
             let first = frames.by_ref().take(half);
             for (to, frame) in first.collect::<Vec<_>>() {
-                self.send(id, to, frame, asked);
+                self.send(id, to, frame.into(), asked);
             }
             return self.crash_here(id, some);
         }
         let sent = frames.len() > 0;
         for (to, frame) in frames {
-            self.send(id, to, frame, asked);
+            self.send(id, to, frame.into(), asked);
         }
         if (sent && self.crashes(id, all)) || (applied && self.crashes(id, CrashPoint::Applied)) {
             return;

@@ -308,7 +308,9 @@ proptest! {
             kv::Command::Delete { key: key.into() }
         };
         let described = bytes_of(&proto);
-        prop_assert_eq!(&codec::encode_command(&ours)[..], &described[..]);
+        let mut bytes = Vec::new();
+        codec::encode_command(&ours, &mut bytes);
+        prop_assert_eq!(&bytes, &described);
         prop_assert_eq!(codec::decode_command(described.into()), Ok(ours));
     }
 }
