@@ -391,6 +391,18 @@ fn a_log_that_begins_behind_its_snapshots_stops_the_node() {
     assert!(matches!(error, Error::Gap { .. }), "{error}");
 }
 
+#[test]
+fn a_log_that_ends_before_its_snapshot_stops_the_node() {
+    let mut fixture = Fixture::new();
+    fixture.append(40);
+    fixture.take(60);
+    let error = open(&fixture.disk).err().expect("entries are missing");
+    assert!(
+        matches!(&error, Error::Gap { what } if what.contains("the log at 40")),
+        "{error}"
+    );
+}
+
 /// Every step of taking and of installing, each followed by a power cut: the old state or the new.
 #[test]
 fn a_power_cut_at_any_operation_leaves_the_old_state_or_the_new_one() {

@@ -324,6 +324,30 @@ fn a_power_cut_during_an_install_leaves_the_old_state_or_the_new() {
     }
 }
 
+/// th. 5.1.2: the state is four times as large as the least log that a snapshot waits for.
+#[test]
+fn a_large_state_is_not_written_again_for_a_small_log() {
+    let mut group = Group::new(1, 0);
+    let alone = NodeId(0);
+    group.put(0..60);
+    let taken = |group: &Group| {
+        let notes = group.machines[at(alone)].notes.iter();
+        let taken = notes.filter(|note| matches!(note, Note::SnapshotTaken { .. }));
+        taken.count()
+    };
+    let before = taken(&group);
+    let puts = 120;
+    group.put(60..60 + puts);
+    let newest = group.machines[at(alone)]
+        .disk
+        .contents(group.snapshots(alone).last().expect("one was taken"));
+    let half_bytes = newest.expect("its file").len() / 2;
+    assert!(half_bytes as u64 > POLICY.log_bytes, "{half_bytes}");
+    let most = puts as usize * VALUE_BYTES / half_bytes + 1;
+    let count = taken(&group) - before;
+    assert!((2..=most).contains(&count), "{count}, {most} are due");
+}
+
 #[test]
 fn a_restart_loads_the_snapshot_and_replays_only_what_is_behind_it() {
     let mut group = Group::new(1, 0);

@@ -49,5 +49,7 @@ ssize_t pread64(int fd, void *to, size_t bytes, off64_t offset)
         errno = EIO;
         return -1;
     }
+    if (has("slow snapshot") && is_snapshot(fd))
+        usleep(1000000);
     return syscall(SYS_pread64, fd, to, bytes, offset);
 }

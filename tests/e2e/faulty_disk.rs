@@ -8,6 +8,8 @@ use crate::support::{Cluster, Process, put, raftkv, raftkv_cli, spawn, turn, wai
 const SLOW_SYNC: &str = "slow sync";
 /// One sync of the log fails.
 const FAILED_SYNC: &str = "failed sync";
+/// Each read of a snapshot takes a second.
+const SLOW_SNAPSHOT: &str = "slow snapshot";
 /// No byte of a snapshot can be read.
 const UNREADABLE_SNAPSHOT: &str = "unreadable snapshot";
 
@@ -39,6 +41,26 @@ impl Faulty {
         let mut faulty = Faulty::new();
         faulty.running = (0..3).map(|id| faulty.start(id)).collect();
         put(&mut faulty.cluster.client(), "before", "yes");
+        faulty
+    }
+
+    /// Three nodes that do not run, and whose state is in one snapshot only: there is no older one,
+    /// and no log before it.
+    fn restored() -> Faulty {
+        let mut faulty = Faulty::started();
+        let backup = faulty.cluster.path("backup.snapshot");
+        raftkv_cli(&faulty.cluster, &["backup", "save"], &backup).assert_code(0);
+        faulty.running.clear();
+        let peers = faulty.cluster.peers();
+        for id in 0..3 {
+            faulty.cluster.wipe(id);
+            let mut restore = raftkv();
+            restore.arg("restore").arg(&backup);
+            restore.args(["--peers", &peers, "--token", "a test"]);
+            restore.args(["--node-id", &id.to_string()]);
+            restore.arg("--data-dir").arg(faulty.cluster.data_dir(id));
+            Process::start(restore).end().assert_code(0);
+        }
         faulty
     }
 
@@ -113,21 +135,7 @@ fn a_failed_sync_ends_the_node_although_the_next_one_would_succeed() {
 #[test]
 fn a_snapshot_that_cannot_be_read_stops_a_start_and_is_not_called_damaged() {
     let _turn = turn();
-    let mut faulty = Faulty::started();
-    let backup = faulty.cluster.path("backup.snapshot");
-    raftkv_cli(&faulty.cluster, &["backup", "save"], &backup).assert_code(0);
-    faulty.running.clear();
-    // The state is in the snapshot only: there is no older one, and no log before it.
-    let peers = faulty.cluster.peers();
-    for id in 0..3 {
-        faulty.cluster.wipe(id);
-        let mut restore = raftkv();
-        restore.arg("restore").arg(&backup);
-        restore.args(["--peers", &peers, "--token", "a test"]);
-        restore.args(["--node-id", &id.to_string()]);
-        restore.arg("--data-dir").arg(faulty.cluster.data_dir(id));
-        Process::start(restore).end().assert_code(0);
-    }
+    let mut faulty = Faulty::restored();
     faulty.set(0, UNREADABLE_SNAPSHOT);
     let end = faulty.start(0).end();
     end.assert_says(74, ".snapshot: Input/output error");
@@ -138,4 +146,13 @@ fn a_snapshot_that_cannot_be_read_stops_a_start_and_is_not_called_damaged() {
     faulty.running = (0..2).map(|id| faulty.start(id)).collect();
     let value = faulty.cluster.client().get("before").expect("a majority");
     assert_eq!(value.as_deref(), Some("yes"));
+}
+
+#[test]
+fn a_start_that_takes_long_tells_how_far_it_is() {
+    let _turn = turn();
+    let faulty = Faulty::restored();
+    faulty.set(0, SLOW_SNAPSHOT);
+    let mut slow = faulty.start(0);
+    slow.wait_for_log("loading the snapshot: 0 of 0 MiB");
 }
