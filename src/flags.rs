@@ -8,9 +8,9 @@ use clap::{
     error::ErrorKind,
 };
 use raftkv::{
-    node::{Config, MEMBERS_MAX, StartError, check_address, parse_peers, split_address},
+    node::{Config, StartError, check_address, parse_peers, split_address},
     offline::{Origins, Output, Restore},
-    raft::NodeId,
+    raft::{MEMBERS_MAX, NodeId},
 };
 use tracing_subscriber::filter::LevelFilter;
 

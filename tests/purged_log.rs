@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raftkv::{
     kv::{Command, Kv},
-    raft::{Entry, EntryKind, HardState, Index, LogPos, NodeId, Snapshot, Term},
+    raft::{Config, Entry, EntryKind, HardState, Index, LogPos, NodeId, Snapshot, Term},
     storage::{Done, Header, Job, Origin, Storage, snapshot_name},
 };
 use raftkv_wal::{MemoryMedia, Options, SEGMENT_BYTES_MIN};
@@ -33,7 +33,7 @@ fn add(storage: &mut Storage<MemoryMedia>, index: u64, origin: Origin) -> Snapsh
         pos: LogPos::new(TERM, Index(index)),
         revision: frozen.revision(),
         keys: frozen.len() as u64,
-        voters: vec![NodeId(0)],
+        config: Config::new([NodeId(0)]),
     };
     let sink = storage.begin_snapshot(origin).expect("there is room");
     let Done::Written { snapshot, sink } = done(Job::write(sink, header, frozen)) else {

@@ -459,6 +459,7 @@ fn operation_bytes(operation: &Operation) -> usize {
         Operation::Put { key, value } => key.len() + value.len(),
         Operation::Get { key } | Operation::Delete { key } => key.len(),
         Operation::Backup => 0,
+        Operation::Change(change) => change.add.len() * REQUEST_OVERHEAD_BYTES,
     };
     REQUEST_OVERHEAD_BYTES + data_bytes
 }

@@ -211,10 +211,9 @@ pub fn kv_response(method: KvMethod, answer: Answer) -> Response {
             "the leader's disk is full: free some space there; reads go on",
         )),
         // No answer to any of these methods.
-        Answer::Backup(_) | Answer::NoSnapshot => Response::unknown(Status::new(
-            Code::Internal,
-            "the node answered another question",
-        )),
+        Answer::Backup(_) | Answer::NoSnapshot | Answer::Change(_) => Response::unknown(
+            Status::new(Code::Internal, "the node answered another question"),
+        ),
         Answer::Unknown => Response::unknown(Status::new(
             Code::Unknown,
             "leadership was lost before the outcome was known; the request may take effect or not",

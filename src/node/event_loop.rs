@@ -24,7 +24,9 @@ use super::{
 };
 use crate::{
     codec::Packet,
-    raft::{Input, Message, Note, RefusalReason, RoleName, Snapshot, Token},
+    raft::{
+        ChangeRefusal, ChangeState, Input, Message, Note, RefusalReason, RoleName, Snapshot, Token,
+    },
     replica::{self, Outbox, Replica, Reply},
 };
 
@@ -422,12 +424,14 @@ fn answer(reply: Reply, network: &Network) -> Answer {
         Reply::Delete { found, .. } => Answer::Delete { found },
         // A snapshot is opened before; here it could not be written.
         Reply::Backup { .. } | Reply::NoSnapshot => Answer::NoSnapshot,
-        Reply::Refused(RefusalReason::NotLeader { leader }) => {
+        Reply::Refused(RefusalReason::NotLeader { leader })
+        | Reply::Change(ChangeState::Refused(ChangeRefusal::NotLeader { leader })) => {
             let hint = leader.map(|node| network.client_address(node));
             Answer::NotLeader {
                 leader_hint: hint.unwrap_or_default(),
             }
         }
+        Reply::Change(state) => Answer::Change(state),
         Reply::Refused(RefusalReason::Transferring { .. }) => Answer::Busy {
             why: "leadership is being handed over",
         },

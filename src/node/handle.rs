@@ -19,7 +19,7 @@ use raftkv_wal::FileSource;
 use super::timings::Timings;
 use crate::{
     kv::{KEY_MAX_BYTES, VALUE_MAX_BYTES},
-    raft::{Index, NodeId, RoleName, Snapshot, Term, Token},
+    raft::{ChangeState, Index, NodeId, RoleName, Snapshot, Term, Token},
     replica::Operation,
 };
 
@@ -75,6 +75,8 @@ pub enum Answer {
     Backup(Backup),
     /// No snapshot could be written or opened; the node's log says why.
     NoSnapshot,
+    /// How far a change of members is.
+    Change(ChangeState),
     /// Nothing was applied: this node does not lead.
     NotLeader {
         /// The leader's client address, empty when none is known.
@@ -195,7 +197,7 @@ impl Handle {
         let (key_bytes, value_bytes) = match &request.operation {
             Operation::Put { key, value } => (key.len(), value.len()),
             Operation::Get { key } | Operation::Delete { key } => (key.len(), 0),
-            Operation::Backup => (1, 0),
+            Operation::Backup | Operation::Change(_) => (1, 0),
         };
         if !(1..=KEY_MAX_BYTES).contains(&key_bytes) || value_bytes > VALUE_MAX_BYTES {
             return Err(SubmitError::Size);

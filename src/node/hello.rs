@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::identity::Incarnation;
 use crate::{
     codec::{DecodeError, encode_frame},
     proto::peer::{self, refusal::Code},
-    raft::{EntryKind, NodeId},
+    raft::{EntryKind, Incarnation, NodeId},
 };
 
 /// What every hello begins with, so that other protocols are told at once.

@@ -24,7 +24,7 @@ use super::{
     error::StartError,
     sealed::{self, Format, sync_directory},
 };
-use crate::raft::NodeId;
+use crate::raft::{Config, Description, Incarnation, NodeId};
 
 pub(super) const LOCK_FILE: &str = "raftkv.pid";
 pub(super) const PINS_FILE: &str = "pins";
@@ -51,9 +51,6 @@ const NOT_YET_USED: &[&str] = &[
     "lost+found",
 ];
 
-/// 16 random bytes, drawn for each new data directory.
-pub type Incarnation = [u8; 16];
-
 /// Whose data directory it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -77,6 +74,19 @@ impl Identity {
         owner[24..].copy_from_slice(&self.incarnation);
         owner
     }
+}
+
+/// Configuration 0 of a cluster: the members, with where they are found.
+#[must_use]
+pub fn first_config(members: &BTreeMap<NodeId, String>) -> Config {
+    let described = |(&id, address): (&NodeId, &String)| {
+        let description = Description {
+            peer_address: address.clone(),
+            ..Description::default()
+        };
+        (id, description)
+    };
+    Config::described(members.iter().map(described))
 }
 
 /// A data directory, locked as long as this lives.

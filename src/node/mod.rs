@@ -49,8 +49,8 @@ use network::{NODE_ID_MAX, Network, WAKER};
 
 pub use error::{Fatal, StartError};
 pub use handle::{Answer, Backup, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
-pub use identity::{DataDir, Identity, Incarnation};
-pub use peer_list::{MEMBERS_MAX, check_address, parse_peers, split_address};
+pub use identity::{DataDir, Identity, first_config};
+pub use peer_list::{check_address, parse_peers, split_address};
 pub use restored::{RestoredDir, restored_cluster_id};
 pub use stopped::StoppedDir;
 pub use timings::Timings;
@@ -265,7 +265,7 @@ fn fsm_options(config: &Config) -> Result<raft::Options, StartError> {
         doing: "seeding the election timeouts",
         error: io::Error::other(error),
     };
-    let voters = raft::Config::new(config.peers.keys().copied());
+    let voters = first_config(&config.peers);
     let seed = getrandom::u64().map_err(system)?;
     let mut options = raft::Options::new(config.node_id, voters, seed);
     options.heartbeat_ticks = ticks(config.heartbeat_ms);

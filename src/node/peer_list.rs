@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::raft::NodeId;
-
-/// A cluster has no more members than this. Each costs the leader a copy of every write, and all
-/// their pins fit into a hello.
-pub const MEMBERS_MAX: usize = 9;
+use crate::raft::{MEMBERS_MAX, NodeId};
 
 /// A host name is no longer than this (RFC 1035 §2.3.4).
 const HOST_MAX_BYTES: usize = 253;

@@ -14,11 +14,11 @@ use rustix::fs::FlockOperation;
 use super::{
     error::StartError,
     identity::{
-        IDENTITY_FILE, Identity, Incarnation, LOCK_FILE, PINS_FILE, WAL_DIRECTORY, hold,
-        log_is_absent, read_identity, read_pins,
+        IDENTITY_FILE, Identity, LOCK_FILE, PINS_FILE, WAL_DIRECTORY, hold, log_is_absent,
+        read_identity, read_pins,
     },
 };
-use crate::raft::NodeId;
+use crate::raft::{Incarnation, NodeId};
 
 /// A directory that no node uses, and none can start on while this lives.
 #[derive(Debug)]

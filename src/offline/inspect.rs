@@ -156,8 +156,7 @@ pub fn inspect_snapshots(
             out,
             format_args!("{:<12} {}", "cluster", hex(&header.cluster_id)),
         )?;
-        let voters: Vec<String> = header.voters.iter().map(ToString::to_string).collect();
-        line(out, format_args!("{:<12} {}", "voters", voters.join(",")))?;
+        line(out, format_args!("{:<12} {}", "members", header.config))?;
         line(out, format_args!("{:<12} {}", "revision", header.revision))?;
         line(out, format_args!("{:<12} {}", "keys", header.keys))?;
         line(out, format_args!("{:<12} {}", "bytes", snapshot.bytes))?;
@@ -190,7 +189,7 @@ fn each_key<M: Media>(
 }
 
 fn snapshot_json((header, snapshot): &(Header, Snapshot)) -> Value {
-    let voters: Vec<u64> = header.voters.iter().map(|voter| voter.0).collect();
+    let voters: Vec<u64> = header.config.voters().map(|voter| voter.0).collect();
     json!({
         "index": header.pos.index.0,
         "term": header.pos.term.0,
@@ -212,6 +211,7 @@ fn meaning(entry: &Entry) -> (String, Option<Vec<u8>>) {
             Ok(Command::Delete { key }) => ("delete".to_owned(), Some(key.to_vec())),
             Err(_) => ("unknown".to_owned(), None),
         },
+        EntryKind::CONFIG => ("config".to_owned(), None),
         EntryKind(kind) => (format!("kind-{kind}"), None),
     }
 }

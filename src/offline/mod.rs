@@ -12,8 +12,8 @@ pub use restore::{Origins, REVISION_STEP, Restore, restore};
 pub use verify::verify;
 
 use crate::{
-    node::{Identity, StartError, StoppedDir},
-    raft::Snapshot,
+    node::{Identity, StartError, StoppedDir, first_config},
+    raft::{Config, Snapshot},
     storage::{self, Header, LogSurvey, Survey},
 };
 
@@ -77,6 +77,12 @@ impl Sound {
             log,
             snapshots,
         })
+    }
+
+    /// The members, as far as this node knows.
+    fn config(&self) -> Config {
+        let known = self.log.config.clone();
+        known.unwrap_or_else(|| first_config(&self.identity.members))
     }
 }
 

@@ -13,7 +13,7 @@ use raftkv_wal::{FileMedia, Media as _, Options};
 use super::{Failure, Sound, hex};
 use crate::{
     kv::{Frozen, Kv},
-    node::{RestoredDir, StartError, restored_cluster_id},
+    node::{RestoredDir, StartError, first_config, restored_cluster_id},
     raft::{HardState, NodeId, Snapshot},
     storage::{
         self, Header, Job, JobError, Loading, Origin, Reader, SnapshotError, Storage, Writer,
@@ -136,7 +136,7 @@ fn write_down(path: &Path, survivor: &Sound, media: &mut FileMedia) -> Result<Sn
         pos: log.last,
         revision: frozen.revision(),
         keys: frozen.len() as u64,
-        voters: identity.members.keys().copied().collect(),
+        config: survivor.config(),
     };
     let file = media.describe(SURVIVOR_NAME);
     let failed = |error| Failure::from(StartError::io(Path::new(&file), error));
@@ -209,7 +209,7 @@ fn build(
     let header = Header {
         cluster_id,
         revision: reader.header().revision + REVISION_STEP,
-        voters: restore.peers.keys().copied().collect(),
+        config: first_config(&restore.peers),
         ..reader.header().clone()
     };
     let wal_path = directory.wal_path();

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{
+    config::Config,
     core::{Core, Transition},
     effect::{Effects, HardState},
     message::{Message, VoteKind},
     note::Note,
-    quorum::Config,
     types::{NodeId, Seq, Term},
 };
 
@@ -56,7 +56,8 @@ impl Candidate {
             }
         };
         let last = core.log.last();
-        for to in core.others() {
+        let voters = core.config().voters().filter(|&node| node != id);
+        for to in voters {
             let request = Message::VoteRequest { term, last, kind };
             match pre_vote {
                 true => core.send(to, request, out),
@@ -83,7 +84,7 @@ impl Candidate {
         match self.stage {
             Stage::Vote { own_after } if own_after <= upto => {
                 self.votes.entry(core.options.id).or_insert(true);
-                self.won(&core.options.config).then_some(Transition::Lead)
+                self.won(core.config()).then_some(Transition::Lead)
             }
             _ => None,
         }
@@ -106,14 +107,14 @@ impl Candidate {
         };
         if planted!("repeated_vote_counted_again") && self.votes.contains_key(&from) {
             let silent = |node: &NodeId| !self.votes.contains_key(node);
-            from = core.options.config.voters().find(silent).unwrap_or(from);
+            from = core.config().voters().find(silent).unwrap_or(from);
         }
         if !asked || self.votes.contains_key(&from) {
             out.note(Note::StaleReply { from });
             return None;
         }
         self.votes.insert(from, granted);
-        self.tally(&core.options.config, out)
+        self.tally(core.config(), out)
     }
 
     /// What the votes so far decide.

@@ -4,9 +4,12 @@
 
 use super::{
     candidate::{Candidate, Stage},
+    config::{Change, Config},
+    configs::Configs,
     core::{Core, Raft, Role},
     follower::Follower,
     leader::{Leader, Transfer},
+    membership::{CatchUp, Conducted},
     progress::{Flow, Progress},
     reads::Reads,
     rng::Rng,
@@ -59,6 +62,9 @@ pub fn reduce(raft: &mut Raft) {
             leader.now = 1;
             if let Some(transfer) = &mut leader.transfer {
                 transfer.since = 1;
+            }
+            if let Some(conducted) = &mut leader.conducted {
+                conducted.catch_up.values_mut().for_each(|of| of.since = 1);
             }
         }
     }
@@ -135,6 +141,8 @@ impl Encoder<'_> {
             options,
             hard,
             log,
+            configs,
+            described,
             snapshot,
             commit,
             applied,
@@ -146,6 +154,7 @@ impl Encoder<'_> {
             rng: _,
         } = core;
         assert!(unwritten.is_empty() && !hard_changed, "between two steps");
+        assert!(described.is_empty(), "nobody says where it is found");
         self.node(options.id);
         self.number(hard.term.0);
         self.optional_node(hard.vote);
@@ -157,6 +166,7 @@ impl Encoder<'_> {
             self.number(log.term(index).expect("within the log").0);
             self.number(log.bytes(index.before(), index));
         }
+        self.configs(configs);
         for index in [commit, applied, durable] {
             self.number(index.0);
         }
@@ -166,6 +176,55 @@ impl Encoder<'_> {
             self.number(seq.0);
             self.number(last.0);
         }
+    }
+
+    fn configs(&mut self, configs: &Configs) {
+        self.number(configs.iter().count() as u64);
+        for (at, config) in configs.iter() {
+            self.number(at.0);
+            self.config(config);
+        }
+    }
+
+    fn config(&mut self, config: &Config) {
+        for node in self.members() {
+            let member = config.members().get(&node);
+            let retired = u64::from(config.retired().contains(&node));
+            self.number(member.map_or(8 + retired, |member| member.suffrage as u64));
+        }
+    }
+
+    fn change(&mut self, change: &Change) {
+        for node in self.members() {
+            let added = change.add.get(&node);
+            let removed = 2 + u64::from(change.remove.contains(&node));
+            self.number(added.map_or(removed, |addition| u64::from(addition.votes)));
+        }
+    }
+
+    fn conducted(&mut self, conducted: &Conducted) {
+        let Conducted {
+            change,
+            catch_up,
+            given_up,
+        } = conducted;
+        self.change(change);
+        for node in self.members() {
+            let Some(of) = catch_up.get(&node) else {
+                self.number(0);
+                continue;
+            };
+            let CatchUp {
+                goal,
+                since: _,
+                round,
+                is_close,
+            } = of;
+            self.number(u64::from(*round));
+            self.number(goal.0);
+            self.number(u64::from(*is_close));
+        }
+        self.number(u64::from(given_up.is_some()));
     }
 
     fn follower(&mut self, follower: &Follower) {
@@ -205,13 +264,16 @@ impl Encoder<'_> {
             first,
             reads,
             transfer,
+            conducted,
+            is_described: _,
             now: _,
         } = leader;
         self.number(3);
         self.position(*first);
         for node in self.members() {
-            if let Some(peer) = peers.get(&node) {
-                self.progress(peer);
+            match peers.get(&node) {
+                Some(peer) => self.progress(peer),
+                None => self.number(u64::from(u8::MAX)),
             }
         }
         self.reads(reads);
@@ -221,6 +283,10 @@ impl Encoder<'_> {
                 self.node(*to);
                 self.number(u64::from(*told));
             }
+        }
+        self.number(u64::from(conducted.is_some()));
+        if let Some(conducted) = conducted {
+            self.conducted(conducted);
         }
     }
 

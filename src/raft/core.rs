@@ -1,15 +1,21 @@
 //! The one way in, [`Raft::step`], the rules that hold in every role (Figure 2, "All Servers"),
 //! and the changes from one role to another (Figure 4).
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use super::{
     candidate::{Candidate, Stage},
+    config::{Config, Description},
+    configs::Configs,
     effect::{Effect, Effects, HardState, RefusalReason, RoleChange, RoleName},
     follower::Follower,
     input::Input,
     leader::Leader,
     log::Log,
+    membership::{ChangeRefusal, ChangeState},
     message::{Entry, EntryKind, Message, VoteKind},
     note::{Note, StepDown},
     options::{Options, Saved, Status},
@@ -49,6 +55,9 @@ pub(super) struct Core {
     pub(super) options: Options,
     pub(super) hard: HardState,
     pub(super) log: Log,
+    pub(super) configs: Configs,
+    /// What was heard of nodes: a leader puts it into the log.
+    pub(super) described: BTreeMap<NodeId, Description>,
     /// The newest snapshot: what a follower is offered that the log does not reach.
     pub(super) snapshot: Option<Snapshot>,
     pub(super) commit: Index,
@@ -86,8 +95,18 @@ impl Raft {
             base <= included && included <= last.index,
             "a snapshot of {included}, the log begins after {base} and ends at {last}"
         );
+        let config = saved.config.unwrap_or_else(|| options.config.clone());
+        let mut configs = Configs::new(included, Arc::new(config));
+        for (at, config) in saved.configs {
+            let forgotten = planted!("joint_config_forgotten_on_restart") && config.is_joint();
+            if at > included && !forgotten {
+                configs.push(at, Arc::new(config));
+            }
+        }
         let mut core = Core {
             rng: Rng::new(options.seed),
+            configs,
+            described: BTreeMap::new(),
             options,
             hard: saved.hard,
             log: saved.log,
@@ -144,11 +163,29 @@ impl Raft {
                 Role::Leader(leader) => leader.transfer(&mut self.core, to, out),
                 _ => out.note(Note::TransferRefused),
             },
+            Input::Reconfigure { token, change } => match &mut self.role {
+                Role::Leader(leader) => leader.reconfigure(&mut self.core, token, change, out),
+                _ => {
+                    let leader = self.role_change().leader;
+                    let refusal = ChangeRefusal::NotLeader { leader };
+                    let state = ChangeState::Refused(refusal);
+                    out.push(Effect::Reconfigured { token, state });
+                }
+            },
+            Input::Described { node, description } => {
+                self.core.described.insert(node, description);
+                if let Role::Leader(leader) = &mut self.role {
+                    leader.is_described = false;
+                    leader.advance_change(&mut self.core, out);
+                }
+            }
             Input::Persisted { upto } => self.persisted(upto, out),
             Input::SnapshotTaken { snapshot, compact } => {
                 self.core.snapshot_taken(snapshot, compact, out);
             }
-            Input::SnapshotFetched { snapshot } => self.snapshot_fetched(snapshot, out),
+            Input::SnapshotFetched { snapshot, config } => {
+                self.snapshot_fetched(snapshot, config, out);
+            }
         }
         self.core.apply(out);
         self.core.seal(out);
@@ -166,6 +203,7 @@ impl Raft {
             Role::Leader(leader) => leader.progress(),
             _ => Vec::new(),
         };
+        let (config_at, config) = self.core.configs.last();
         Status {
             id: self.core.options.id,
             role,
@@ -180,13 +218,27 @@ impl Raft {
             durable: self.core.durable,
             commit: self.core.commit,
             applied: self.core.applied,
+            config_at,
+            config: Arc::clone(config),
             progress,
         }
     }
 
-    /// Who votes.
-    pub fn voters(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.core.options.config.voters()
+    /// The members as of the entry at `index`, which the log's base must not be behind.
+    #[must_use]
+    pub fn config_at(&self, index: Index) -> &Arc<Config> {
+        self.core.configs.at(index)
+    }
+
+    /// The configurations that the log holds, with their places, and the one before them.
+    pub fn configs(&self) -> impl Iterator<Item = (Index, &Arc<Config>)> {
+        self.core.configs.iter()
+    }
+
+    /// The newest configuration that is known to be committed.
+    #[must_use]
+    pub fn committed_config(&self) -> &Arc<Config> {
+        self.core.configs.at(self.core.commit)
     }
 
     /// Terms and sizes of the log's entries.
@@ -219,7 +271,7 @@ impl Raft {
 
     fn tick(&mut self, out: &mut Effects) {
         let next = match &mut self.role {
-            Role::Follower(follower) => follower.tick(),
+            Role::Follower(follower) => follower.tick().filter(|_| self.core.is_electable()),
             Role::Candidate(candidate) => candidate.tick(),
             Role::Leader(leader) => leader.tick(&mut self.core, out),
         };
@@ -296,7 +348,7 @@ impl Raft {
     fn campaign(&mut self, kind: VoteKind, out: &mut Effects) {
         let timeout = self.core.draw_timeout();
         let candidate = Candidate::campaign(&mut self.core, kind, timeout, out);
-        let next = candidate.tally(&self.core.options.config, out);
+        let next = candidate.tally(self.core.config(), out);
         self.role = Role::Candidate(candidate);
         self.transit(next, out);
     }
@@ -327,14 +379,21 @@ impl Core {
         self.hard = hard;
     }
 
-    /// The other members.
-    pub(super) fn others(&self) -> Vec<NodeId> {
+    /// The configuration in force: the last in the log, committed or not (§6).
+    pub(super) fn config(&self) -> &Arc<Config> {
+        match planted!("config_taken_at_commit") {
+            true => self.configs.at(self.commit),
+            false => self.configs.last().1,
+        }
+    }
+
+    /// Whether this node is a voter in any configuration that may yet be in force. Who is left out
+    /// of one that has not committed may still be the only one that can be elected (th. 4.2.2).
+    pub(super) fn is_electable(&self) -> bool {
         let id = self.options.id;
-        self.options
-            .config
-            .voters()
-            .filter(|&node| node != id)
-            .collect()
+        self.configs
+            .since(self.commit)
+            .any(|config| config.votes(id))
     }
 
     /// Sends at once.
@@ -404,11 +463,21 @@ impl Core {
         self.unwritten.push(entry);
     }
 
+    /// A configuration of the leader's is in force as soon as it is in the log (§6).
+    pub(super) fn take_config(&mut self, at: Index, config: Config, out: &mut Effects) {
+        let config = Arc::new(config);
+        self.configs.push(at, Arc::clone(&config));
+        out.note(Note::ConfigAppended { at, config });
+    }
+
     /// Drops the entries from `from` on, which conflict with the leader's (§5.3).
-    pub(super) fn truncate(&mut self, from: Index) {
+    pub(super) fn truncate(&mut self, from: Index, out: &mut Effects) {
         let commit = self.commit;
         assert!(from > commit, "truncating {from}, committed is {commit}");
         self.log.truncate(from);
+        if !planted!("config_survives_truncation") && self.configs.truncate(from) {
+            out.note(Note::ConfigUndone);
+        }
         self.durable = self.durable.min(from.before());
         for (_, last) in &mut self.unpersisted {
             *last = (*last).min(from.before());

@@ -5,10 +5,12 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
+    config::{Change, Config, Suffrage},
     effect::{Effect, HardState, RefusalReason, RoleName},
     input::Input,
+    membership::{ChangeRefusal, ChangeState},
     message::{AppendOutcome, Entry, EntryKind, Message, VoteKind},
-    options::Status,
+    options::{PeerStatus, Status},
     types::{Index, NodeId, Seq, Token},
 };
 
@@ -36,13 +38,90 @@ fn node(id: Option<NodeId>) -> String {
     id.map_or_else(|| "none".to_owned(), |id| format!("n{id}"))
 }
 
+impl Display for Config {
+    /// `[n0 n1 -n2 +n3 n4?]`: two voters, one that votes in C_old only, one in C_new only, and a
+    /// learner.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let shown = |(id, suffrage): (&NodeId, Suffrage)| match suffrage {
+            Suffrage::Voter => format!("n{id}"),
+            Suffrage::Learner => format!("n{id}?"),
+            Suffrage::Joining => format!("+n{id}"),
+            Suffrage::Leaving => format!("-n{id}"),
+        };
+        let members = self.members().iter();
+        let members: Vec<String> = members.map(|(id, m)| shown((id, m.suffrage))).collect();
+        write!(f, "[{}]", Spaced(&members))
+    }
+}
+
+impl Display for Change {
+    /// `+n3 +n4? -n0`: a voter and a learner to add, a member to remove.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mark = |votes| if votes { "" } else { "?" };
+        let added = self.add.iter();
+        let added = added.map(|(id, addition)| format!("+n{id}{}", mark(addition.votes)));
+        let removed = self.remove.iter().map(|id| format!("-n{id}"));
+        let all: Vec<String> = added.chain(removed).collect();
+        Spaced(&all).fmt(f)
+    }
+}
+
+impl Display for ChangeState {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            ChangeState::Refused(refusal) => write!(f, "refused ({refusal})"),
+            ChangeState::CatchingUp {
+                node,
+                matched,
+                last,
+            } => write!(f, "catching up: n{node} has {matched} of {last}"),
+            ChangeState::Joint => write!(f, "joint"),
+            ChangeState::Committing => write!(f, "committing"),
+            ChangeState::Done => write!(f, "done"),
+        }
+    }
+}
+
+impl Display for ChangeRefusal {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            ChangeRefusal::NotLeader { leader } => {
+                write!(f, "not leader; leader={}", node(*leader))
+            }
+            ChangeRefusal::Transferring { to } => write!(f, "handing over to n{to}"),
+            ChangeRefusal::UnderWay => write!(f, "another change is under way"),
+            ChangeRefusal::TermNotCommitted => write!(f, "the leader's term has no commit yet"),
+            ChangeRefusal::Retired(id) => write!(f, "n{id} was a member once"),
+            ChangeRefusal::NoMember(id) => write!(f, "n{id} is no member"),
+            ChangeRefusal::AddedAndRemoved(id) => write!(f, "n{id} is added and removed"),
+            ChangeRefusal::IsVoter(id) => write!(f, "n{id} is a voter"),
+            ChangeRefusal::OtherIncarnation(id) => {
+                write!(f, "n{id} is a member with another data directory")
+            }
+            ChangeRefusal::NoVoter => write!(f, "nobody would vote"),
+            ChangeRefusal::TooMany(count) => write!(f, "there would be {count} members"),
+            ChangeRefusal::Silent(id) => write!(f, "n{id} is not heard"),
+            ChangeRefusal::Lags {
+                node,
+                matched,
+                last,
+            } => write!(f, "n{node} does not catch up: it has {matched} of {last}"),
+        }
+    }
+}
+
 impl Display for Entry {
-    /// `3@1 put a=1`, `3@1 no-op`; what cannot be shown by its size.
+    /// `3@1 put a=1`, `3@1 no-op`, `3@1 config [n0 n1]`; what cannot be shown by its size.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.pos)?;
         match self.kind {
             EntryKind::NO_OP => return write!(f, "no-op"),
             EntryKind::COMMAND => {}
+            EntryKind::CONFIG => {
+                if let Some(config) = Config::decode(&self.data) {
+                    return write!(f, "config {config}");
+                }
+            }
             EntryKind(kind) => write!(f, "kind={kind} ")?,
         }
         let printable = |b: &u8| b.is_ascii_graphic() || *b == b' ';
@@ -186,6 +265,7 @@ impl Display for Effect {
             } => {
                 write!(f, "refused {} ({reason})", tokens(list))
             }
+            Effect::Reconfigured { token, state } => write!(f, "change t{token} {state}"),
             Effect::Role(change) => {
                 write!(f, "role {} leader={}", change.role, node(change.leader))
             }
@@ -207,11 +287,15 @@ impl Display for Input {
             }
             Input::Read { tokens: list } => write!(f, "read {}", tokens(list)),
             Input::Transfer { to } => write!(f, "transfer to {}", node(*to)),
+            Input::Reconfigure { token, change } => write!(f, "reconfigure t{token} {change}"),
+            Input::Described { node, description } => {
+                write!(f, "n{node} is at {}", description.peer_address)
+            }
             Input::Persisted { upto } => write!(f, "persisted #{upto}"),
             Input::SnapshotTaken { snapshot, compact } => {
                 write!(f, "snapshot {} taken, compact to {compact}", snapshot.pos)
             }
-            Input::SnapshotFetched { snapshot } => {
+            Input::SnapshotFetched { snapshot, .. } => {
                 write!(f, "snapshot {} fetched", snapshot.pos)
             }
         }
@@ -241,8 +325,17 @@ impl Display for Status {
         if self.snapshot > Index::ZERO {
             write!(f, " snapshot={} base={}", self.snapshot, self.base)?;
         }
-        for (peer, matched, next) in &self.progress {
-            write!(f, " n{peer}={matched}/{next}")?;
+        if self.config_at > self.snapshot {
+            write!(f, " config={}{}", self.config_at, self.config)?;
+        }
+        for peer in &self.progress {
+            let PeerStatus {
+                node,
+                matched,
+                next,
+                ..
+            } = peer;
+            write!(f, " n{node}={matched}/{next}")?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::{
+    membership::ChangeState,
     message::{Entry, Message},
     note::Note,
     types::{Index, LogPos, NodeId, Seq, Snapshot, Term, Token},
@@ -98,6 +99,13 @@ pub enum Effect {
         tokens: Vec<Token>,
         /// Why.
         reason: RefusalReason,
+    },
+    /// How far a change of members is.
+    Reconfigured {
+        /// As asked.
+        token: Token,
+        /// How far.
+        state: ChangeState,
     },
     /// The role, the term or the known leader changed. A node that ceases to lead no longer
     /// learns what becomes of the commands that it accepted: their outcome is unknown.

@@ -1,9 +1,10 @@
 //! The follower (Figure 2, "Followers", and AppendEntries RPC, receiver implementation).
 
 use super::{
+    config::Config,
     core::{Core, Transition},
     effect::{Effects, HardState},
-    message::{Append, AppendOutcome, Message, VoteKind},
+    message::{Append, AppendOutcome, EntryKind, Message, VoteKind},
     note::Note,
     types::{Index, LogPos, NodeId, Round},
 };
@@ -78,6 +79,10 @@ pub(super) fn append(core: &mut Core, from: NodeId, mut append: Append, out: &mu
     if let Some(what) = malformed(&append) {
         return out.note(Note::Impossible { from, what });
     }
+    let Some(configs) = configs_of(&append) else {
+        let what = "a configuration that makes no sense";
+        return out.note(Note::Impossible { from, what });
+    };
     let term = core.hard.term;
     let last_new = Index(append.prev.index.0 + append.entries.len() as u64);
     if append.prev.index < core.log.base().index
@@ -121,10 +126,13 @@ pub(super) fn append(core: &mut Core, from: NodeId, mut append: Append, out: &mu
                 return out.note(Note::Impossible { from, what });
             }
             out.note(Note::Truncated { from: from_index });
-            core.truncate(from_index);
+            core.truncate(from_index, out);
         }
         for entry in append.entries.into_iter().skip(known) {
             core.append_theirs(entry);
+        }
+        for (at, config) in configs.into_iter().filter(|(at, _)| *at >= from_index) {
+            core.take_config(at, config, out);
         }
     } else if known > 0 {
         out.note(Note::NothingNew { last: last_new });
@@ -179,6 +187,14 @@ fn acknowledge(
         return core.send(from, reply, out);
     }
     core.send_durable(from, reply, out);
+}
+
+/// The configurations among the entries, with their places; `None` if one makes no sense.
+fn configs_of(append: &Append) -> Option<Vec<(Index, Config)>> {
+    let entries = append.entries.iter();
+    let configs = entries.filter(|entry| entry.kind == EntryKind::CONFIG);
+    let configs = configs.map(|entry| Some((entry.pos.index, Config::decode(&entry.data)?)));
+    configs.collect()
 }
 
 /// What no leader sends.

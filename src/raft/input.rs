@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{
+    config::{Change, Config, Description},
     message::Message,
     types::{Index, NodeId, Seq, Snapshot, Token},
 };
@@ -34,6 +35,20 @@ pub enum Input {
         /// The member, or any.
         to: Option<NodeId>,
     },
+    /// Change the members (§6). Asking again for the same is safe, and tells how far it is.
+    Reconfigure {
+        /// What [`super::Effect::Reconfigured`] will carry.
+        token: Token,
+        /// To what.
+        change: Change,
+    },
+    /// A node, perhaps this one, said where it is found and what its data directory is.
+    Described {
+        /// Which.
+        node: NodeId,
+        /// What it said.
+        description: Description,
+    },
     /// Every write up to this one is durable.
     Persisted {
         /// The newest durable write.
@@ -50,5 +65,7 @@ pub enum Input {
     SnapshotFetched {
         /// Which.
         snapshot: Snapshot,
+        /// The members as of its last entry.
+        config: Config,
     },
 }

@@ -4,7 +4,8 @@
 
 use super::{
     candidate::Stage,
-    core::{Raft, Role},
+    config::Config,
+    core::{Core, Raft, Role},
     effect::RoleName,
     options::Status,
     progress::{Flow, Progress},
@@ -17,6 +18,7 @@ use super::{
 /// If it does not; the message names the rule.
 pub fn check(raft: &Raft) {
     check_log(raft);
+    check_configs(&raft.core);
     let Raft { core, role } = raft;
     let (id, hard) = (core.options.id, core.hard);
     match role {
@@ -37,6 +39,15 @@ pub fn check(raft: &Raft) {
                 "the no-op {} is gone",
                 leader.first
             );
+            let uncommitted = core.configs.since(core.commit).skip(1).count();
+            assert!(uncommitted <= 1, "n{id} leads two changes at once");
+            for config in core.configs.since(core.commit) {
+                let mut others = config.members().keys().filter(|&&node| node != id);
+                assert!(
+                    others.all(|node| leader.peers.contains_key(node)),
+                    "n{id} leads, but not all of {config}"
+                );
+            }
             for peer in leader.peers.values() {
                 check_progress(peer, core.log.last().index, core.options.in_flight_max);
             }
@@ -87,12 +98,39 @@ pub fn check_step(before: &Status, after: &Status) {
         );
     }
     if before.role == RoleName::Leader && leads {
-        for ((peer, was, _), (_, is, _)) in before.progress.iter().zip(&after.progress) {
+        for was in &before.progress {
+            let Some(is) = after.progress.iter().find(|is| is.node == was.node) else {
+                continue;
+            };
+            let (peer, was, is) = (was.node, was.matched, is.matched);
             assert!(
                 is >= was,
                 "n{id}: match of n{peer} falls from {was} to {is}"
             );
         }
+    }
+}
+
+fn check_configs(core: &Core) {
+    let last = core.log.last().index;
+    let mut before: Option<&Config> = None;
+    for (at, config) in core.configs.iter() {
+        assert!(
+            at <= last,
+            "a configuration at {at}, the log ends at {last}"
+        );
+        // §6: from C_old one gets to C_new through C_old,new only.
+        let is_step = before.is_none_or(|before| {
+            let same = before.majorities().eq(config.majorities());
+            let begins = before.majorities().next() == config.majorities().next();
+            let ends = before.majorities().last() == config.majorities().next();
+            same || !before.is_joint() && begins || before.is_joint() && ends
+        });
+        assert!(
+            is_step,
+            "{config} at {at} does not follow from the one before"
+        );
+        before = Some(config);
     }
 }
 

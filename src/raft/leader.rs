@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{
+    config::Config,
     core::{Core, Transition},
     effect::{Effect, Effects, RefusalReason},
+    membership::Conducted,
     message::{AppendOutcome, EntryKind, Message},
     note::{Note, StepDown},
+    options::PeerStatus,
     progress::{Flow, Progress},
     reads::Reads,
     types::{Index, LogPos, NodeId, Round, Token},
@@ -25,6 +28,9 @@ pub(super) struct Leader {
     pub(super) first: LogPos,
     pub(super) reads: Reads,
     pub(super) transfer: Option<Transfer>,
+    pub(super) conducted: Option<Conducted>,
+    /// The configuration in force has what is known of its members.
+    pub(super) is_described: bool,
     /// Ticks of this leadership.
     pub(super) now: u64,
 }
@@ -41,30 +47,29 @@ impl Leader {
     /// Takes office: a no-op first, since entries of earlier terms commit only below one of this
     /// term (§5.4.2), and reads wait for that too (§8).
     pub(super) fn elected(core: &mut Core, out: &mut Effects) -> Leader {
-        let last = core.log.last().index;
-        let peers = core
-            .others()
-            .into_iter()
-            .map(|node| (node, Progress::new(last, 0)))
-            .collect();
-        let first = core.append_own(EntryKind::NO_OP, Bytes::new());
-        let reads = Reads::default();
         let mut leader = Leader {
-            peers,
-            first,
-            reads,
+            peers: BTreeMap::new(),
+            first: LogPos::ZERO,
+            reads: Reads::default(),
             transfer: None,
+            conducted: None,
+            is_described: false,
             now: 0,
         };
+        leader.follow_config(core);
+        leader.first = core.append_own(EntryKind::NO_OP, Bytes::new());
         leader.send_appends(core, out);
         leader
     }
 
-    pub(super) fn progress(&self) -> Vec<(NodeId, Index, Index)> {
-        self.peers
-            .iter()
-            .map(|(&node, peer)| (node, peer.matched, peer.next))
-            .collect()
+    pub(super) fn progress(&self) -> Vec<PeerStatus> {
+        let status = |(&node, peer): (&NodeId, &Progress)| PeerStatus {
+            node,
+            matched: peer.matched,
+            next: peer.next,
+            silent_ticks: self.now - peer.heard_at,
+        };
+        self.peers.iter().map(status).collect()
     }
 
     pub(super) fn take_reads(&mut self) -> Vec<Token> {
@@ -90,6 +95,12 @@ impl Leader {
             out.note(Note::TransferGivenUp { to });
             self.transfer = None;
         }
+        if self.is_removed(core) && self.transfer.is_none() {
+            out.note(Note::SteppedDown {
+                why: StepDown::Removed,
+            });
+            return Some(Transition::Follow { leader: None });
+        }
         let heartbeat = u64::from(core.options.heartbeat_ticks);
         if self.now.is_multiple_of(heartbeat) {
             self.send_heartbeats(core, out);
@@ -97,6 +108,9 @@ impl Leader {
             for node in nodes {
                 self.ask_again(core, node, out);
             }
+        }
+        if self.conducted.is_some() {
+            self.advance_change(core, out);
         }
         None
     }
@@ -167,7 +181,9 @@ impl Leader {
             let what = "confirms a read round that was never begun";
             return out.note(Note::Impossible { from, what });
         }
-        let peer = self.hear(from);
+        let Some(peer) = self.hear(from) else {
+            return out.note(Note::StaleReply { from });
+        };
         peer.round = peer.round.max(round);
         self.serve_reads(core, out);
     }
@@ -197,7 +213,9 @@ impl Leader {
         out: &mut Effects,
     ) {
         let (base, last) = (core.log.base().index, core.log.last().index);
-        let peer = self.hear(from);
+        let Some(peer) = self.hear(from) else {
+            return out.note(Note::StaleReply { from });
+        };
         match outcome {
             AppendOutcome::Match(index) if index > last => {
                 let what = "acknowledges entries that were never sent";
@@ -216,6 +234,9 @@ impl Leader {
                 }
                 self.advance_commit(core, out);
                 self.hand_over(core, out);
+                if self.conducted.is_some() {
+                    self.advance_change(core, out);
+                }
             }
             AppendOutcome::Conflict { rejected, .. } if !peer.refusal_is_current(rejected) => {
                 out.note(Note::StaleReply { from });
@@ -236,7 +257,10 @@ impl Leader {
             // About an append of an earlier term of ours, by one that has since joined this one.
             AppendOutcome::StaleTerm => out.note(Note::StaleReply { from }),
         }
-        self.send_append_to(core, from, out);
+        // It may have been told to go.
+        if self.peers.contains_key(&from) {
+            self.send_append_to(core, from, out);
+        }
     }
 
     pub(super) fn persisted(&mut self, core: &mut Core, out: &mut Effects) {
@@ -250,6 +274,11 @@ impl Leader {
             false => core.durable,
         };
         let mut index = Index(self.quorum_min(core, own.0, |peer| peer.matched.0));
+        if planted!("joint_commit_by_the_new_majority_alone") {
+            let peer = |node| self.peers.get(&node);
+            let matched = |node| peer(node).map_or(own.0, |peer: &Progress| peer.matched.0);
+            index = Index(core.config().new_quorum_min(matched));
+        }
         if planted!("quorum_index_of_an_unsorted_list") {
             let peers = self.peers.values().map(|peer| peer.matched);
             let all: Vec<Index> = std::iter::once(own).chain(peers).collect();
@@ -264,26 +293,30 @@ impl Leader {
             // replace it. One of our own term on top of it settles that.
             return out.note(Note::OldTermNotCounted { pos });
         }
+        let before = core.commit;
         core.commit_to(index, out);
         if let Some(tokens) = self.reads.take_waiting() {
             self.read(core, tokens, out);
         }
+        self.config_committed(core, before, out);
     }
 
     /// Begins a hand-over (th. 3.10): no new commands, and as soon as the target has the whole
     /// log it is told to campaign.
     pub(super) fn transfer(&mut self, core: &mut Core, to: Option<NodeId>, out: &mut Effects) {
         let timeout = u64::from(core.options.election_timeout_ticks);
+        let config = core.config();
         let alive = |peer: &Progress| self.now - peer.heard_at < timeout;
         let furthest = || {
-            let peers = self.peers.iter().filter(|(_, peer)| alive(peer));
+            let peers = self.peers.iter();
+            let peers = peers.filter(|(node, peer)| alive(peer) && config.votes_in_new(**node));
             peers
                 .max_by_key(|(_, peer)| peer.matched)
                 .map(|(&node, _)| node)
         };
         let Some(to) = to
             .or_else(furthest)
-            .filter(|to| self.peers.contains_key(to))
+            .filter(|to| self.peers.contains_key(to) && config.votes_in_new(*to))
         else {
             return out.note(Note::TransferRefused);
         };
@@ -312,22 +345,28 @@ impl Leader {
         }
     }
 
-    fn hear(&mut self, from: NodeId) -> &mut Progress {
-        let peer = self
-            .peers
-            .get_mut(&from)
-            .expect("messages come from other members");
+    /// What is known of the sender of an answer, if it is a member still.
+    fn hear(&mut self, from: NodeId) -> Option<&mut Progress> {
+        let peer = self.peers.get_mut(&from)?;
         peer.heard_at = self.now;
-        peer
+        Some(peer)
     }
 
     fn quorum_min(&self, core: &Core, own: u64, value: impl Fn(&Progress) -> u64) -> u64 {
-        core.options
-            .config
-            .quorum_min(|node| self.peers.get(&node).map_or(own, &value))
+        let id = core.options.id;
+        let value = |node| match node == id {
+            true => own,
+            // A voter that the leader does not know has reached nothing.
+            false => self.peers.get(&node).map_or(0, &value),
+        };
+        if planted!("removed_leader_counts_itself") && !core.config().votes(id) {
+            let voters = core.config().voters();
+            return Config::new(voters.chain([id])).quorum_min(value);
+        }
+        core.config().quorum_min(value)
     }
 
-    fn send_heartbeats(&self, core: &Core, out: &mut Effects) {
+    pub(super) fn send_heartbeats(&self, core: &Core, out: &mut Effects) {
         for (&to, peer) in &self.peers {
             // What the follower is not known to hold it must not commit: a heartbeat vouches for
             // no entry.
@@ -345,7 +384,7 @@ impl Leader {
         }
     }
 
-    fn send_appends(&mut self, core: &Core, out: &mut Effects) {
+    pub(super) fn send_appends(&mut self, core: &Core, out: &mut Effects) {
         let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
         for node in nodes {
             self.send_append_to(core, node, out);

@@ -15,8 +15,10 @@ impl EntryKind {
     pub const NO_OP: EntryKind = EntryKind(0);
     /// A command for the state machine.
     pub const COMMAND: EntryKind = EntryKind(1);
+    /// A configuration (§6): [`super::Config::encode`]. In force as soon as it is in the log.
+    pub const CONFIG: EntryKind = EntryKind(2);
     /// The kinds that this build can apply, as the hello announces them.
-    pub const KNOWN: [EntryKind; 2] = [EntryKind::NO_OP, EntryKind::COMMAND];
+    pub const KNOWN: [EntryKind; 3] = [EntryKind::NO_OP, EntryKind::COMMAND, EntryKind::CONFIG];
 }
 
 /// One entry of the log (§5.3).

@@ -55,6 +55,16 @@
 //! and only when they are whole and durable takes them for its state and for the beginning of its
 //! log. So a snapshot never turns a commit back, and a crash leaves the old state or the new one.
 //!
+//! # Members (§6)
+//!
+//! The members themselves may change. Were each node to switch from one set to another at a moment
+//! of its own, two majorities could exist that share nobody, and each elect a leader. So the change
+//! goes through the log, in two steps. First **C_old,new**: while it is in force, every decision
+//! needs a majority of the old members *and* one of the new. When it has committed, neither set can
+//! decide alone any more, and **C_new** follows. A configuration is in force as soon as it is in a
+//! node's log, and no longer when it is cut off. New voters take the log as **learners** first, so
+//! that the majority that needs them need not wait for them.
+//!
 //! # Reads (§8)
 //!
 //! A leader may have been replaced without knowing. So a read notes the commit index, waits until
@@ -72,7 +82,9 @@
 //! | `follower`, `candidate`, `leader` | one role each |
 //! | `progress`, `reads` | what a leader knows of a follower; read rounds |
 //! | `snapshots` | log compaction; snapshots that are offered, fetched and installed |
-//! | `log`, `quorum` | terms and sizes of entries; who is a majority |
+//! | `config`, `configs` | the members and their majorities; which are in force |
+//! | `membership` | what a leader does about a change of members |
+//! | `log` | terms and sizes of entries |
 //!
 //! `docs/raft-spec-mapping.md` leads from each rule of Figure 2 to its function and its test.
 //!
@@ -84,6 +96,8 @@
 
 mod candidate;
 pub mod canonical;
+mod config;
+mod configs;
 mod core;
 mod display;
 mod effect;
@@ -92,11 +106,11 @@ mod input;
 pub mod invariants;
 mod leader;
 mod log;
+mod membership;
 mod message;
 mod note;
 mod options;
 mod progress;
-mod quorum;
 mod reads;
 mod receive;
 mod rng;
@@ -105,12 +119,16 @@ mod types;
 mod votes;
 
 pub use self::core::Raft;
+pub use config::{
+    ADDRESS_MAX_BYTES, Addition, Change, Config, Description, Incarnation, MEMBERS_MAX, Member,
+    Suffrage,
+};
 pub use effect::{Effect, Effects, HardState, RefusalReason, RoleChange, RoleName};
 pub use input::Input;
 pub use leader::APPEND_MAX_ENTRIES;
 pub use log::Log;
+pub use membership::{ChangeRefusal, ChangeState};
 pub use message::{Append, AppendOutcome, Entry, EntryKind, Message, VoteKind};
 pub use note::{Note, StepDown, VoteDenial};
-pub use options::{Options, Saved, Status};
-pub use quorum::Config;
+pub use options::{Options, PeerStatus, Saved, Status};
 pub use types::{Index, LogPos, NodeId, Round, Seq, Snapshot, Term, Token};

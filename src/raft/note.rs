@@ -1,9 +1,12 @@
 //! Why the FSM decided as it did: the node's log lines, the golden scripts' text and the chaos
 //! suite's coverage marks are all these.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use super::types::{Index, LogPos, NodeId, Round, Term};
+use super::{
+    config::Config,
+    types::{Index, LogPos, NodeId, Round, Term},
+};
 
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +149,34 @@ pub enum Note {
     },
     /// No hand-over was begun: this node does not lead, or there is nobody to lead.
     TransferRefused,
+    /// A configuration was put into the log, and is in force (§6).
+    ConfigAppended {
+        /// Where it stands.
+        at: Index,
+        /// The members.
+        config: Arc<Config>,
+    },
+    /// A configuration was cut off with the end of the log: the one before it is in force again.
+    ConfigUndone,
+    /// The configuration in force has committed, as its leader learns.
+    ConfigCommitted {
+        /// Where it stands.
+        at: Index,
+    },
+    /// A new voter is close to the log's end (th. 4.2.1).
+    CaughtUp {
+        /// Which.
+        peer: NodeId,
+    },
+    /// A change of members is done.
+    ChangeDone {
+        /// Where its last configuration stands.
+        at: Index,
+    },
+    /// A change of members was given up: a new voter does not catch up.
+    ChangeGivenUp,
+    /// This node does not vote: it does not campaign either.
+    NotAVoter,
     /// A message that no correct member sends was dropped. Fatal in tests, an alarm in service.
     Impossible {
         /// Who sent it.
@@ -184,6 +215,8 @@ pub enum StepDown {
     LeaderExists(NodeId),
     /// No majority was heard for an election timeout.
     NoQuorum,
+    /// The members have committed that this node is none of them (§6).
+    Removed,
 }
 
 impl fmt::Display for VoteDenial {
@@ -206,6 +239,7 @@ impl fmt::Display for StepDown {
             StepDown::HigherTerm(term) => write!(f, "term {term} exists"),
             StepDown::LeaderExists(node) => write!(f, "n{node} leads"),
             StepDown::NoQuorum => write!(f, "no majority heard for an election timeout"),
+            StepDown::Removed => write!(f, "no voter any more"),
         }
     }
 }
@@ -254,6 +288,13 @@ impl fmt::Display for Note {
             Note::TransferBegun { to } => write!(f, "TransferBegun n{to}"),
             Note::TransferGivenUp { to } => write!(f, "TransferGivenUp n{to}"),
             Note::TransferRefused => write!(f, "TransferRefused"),
+            Note::ConfigAppended { at, config } => write!(f, "ConfigAppended {at} {config}"),
+            Note::ConfigUndone => write!(f, "ConfigUndone"),
+            Note::ConfigCommitted { at } => write!(f, "ConfigCommitted {at}"),
+            Note::CaughtUp { peer } => write!(f, "CaughtUp n{peer}"),
+            Note::ChangeDone { at } => write!(f, "ChangeDone {at}"),
+            Note::ChangeGivenUp => write!(f, "ChangeGivenUp"),
+            Note::NotAVoter => write!(f, "NotAVoter"),
             Note::Impossible { from, what } => write!(f, "Impossible n{from}: {what}"),
         }
     }

@@ -1,9 +1,11 @@
 //! What a node is started with, and what it says of itself.
 
+use std::sync::Arc;
+
 use super::{
+    config::Config,
     effect::{HardState, RoleName},
     log::Log,
-    quorum::Config,
     types::{Index, LogPos, NodeId, Snapshot},
 };
 
@@ -12,7 +14,7 @@ use super::{
 pub struct Options {
     /// This node.
     pub id: NodeId,
-    /// The members.
+    /// Configuration 0: the members while neither the log nor a snapshot says otherwise.
     pub config: Config,
     /// Election timeouts are drawn from 1 to 2 times this many ticks (§5.2).
     pub election_timeout_ticks: u32,
@@ -59,6 +61,10 @@ pub struct Saved {
     pub log: Log,
     /// The snapshot that the state machine was loaded from. The log reaches back to it or further.
     pub snapshot: Option<Snapshot>,
+    /// The members as of that snapshot.
+    pub config: Option<Config>,
+    /// The configurations in the log, with their places.
+    pub configs: Vec<(Index, Config)>,
 }
 
 /// What a node is and knows, as plain data.
@@ -84,6 +90,23 @@ pub struct Status {
     pub commit: Index,
     /// The last entry handed out to be applied.
     pub applied: Index,
-    /// As a leader: `matchIndex` and `nextIndex` of each other member.
-    pub progress: Vec<(NodeId, Index, Index)>,
+    /// Where the configuration in force stands.
+    pub config_at: Index,
+    /// The configuration in force: the last in the log, committed or not (§6).
+    pub config: Arc<Config>,
+    /// As a leader: what it knows of each other member.
+    pub progress: Vec<PeerStatus>,
+}
+
+/// A follower, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Which.
+    pub node: NodeId,
+    /// `matchIndex`.
+    pub matched: Index,
+    /// `nextIndex`.
+    pub next: Index,
+    /// Ticks since it was last heard.
+    pub silent_ticks: u64,
 }

@@ -16,12 +16,11 @@ const TERM_JUMP_MAX: u64 = 1 << 32;
 impl Raft {
     /// Figure 2, "All Servers": a higher term is adopted, a lower one is answered with ours.
     pub(super) fn receive(&mut self, from: NodeId, message: Message, out: &mut Effects) {
-        let id = self.core.options.id;
-        if from == id || !self.core.options.config.contains(from) {
-            return out.note(Note::Impossible {
-                from,
-                what: "not another member",
-            });
+        // From anyone: a node may lack the configuration by which the sender is a member (th. 4.1).
+        // Whose votes and acknowledgements count is for those to decide who ask for them.
+        if from == self.core.options.id {
+            let what = "not another member";
+            return out.note(Note::Impossible { from, what });
         }
         if planted!("timer_reset_by_any_message")
             && let Role::Follower(follower) = &mut self.role
@@ -87,7 +86,10 @@ impl Raft {
             }
             Message::TimeoutNow { .. } => {
                 if self.follow(from, out) {
-                    self.transit(Some(Transition::Campaign(VoteKind::Transfer)), out);
+                    match self.core.is_electable() {
+                        true => self.transit(Some(Transition::Campaign(VoteKind::Transfer)), out),
+                        false => out.note(Note::NotAVoter),
+                    }
                 }
             }
             Message::VoteRequest { term, last, kind } => {

@@ -2,7 +2,11 @@
 //! affair: it takes, sends, fetches and loads them. What is decided here is which snapshot is
 //! needed, whether it still is once it has arrived, and what becomes of the log.
 
+use std::sync::Arc;
+
 use super::{
+    config::Config,
+    configs::Configs,
     core::{Core, Raft, Role},
     effect::{Effect, Effects},
     log::Log,
@@ -18,7 +22,12 @@ impl Raft {
     /// Figure 13, receiver implementation, 5 to 8, as one step: the state is replaced as a whole.
     /// Only a follower does: nobody else has an entry to take from a leader. It asks again if it
     /// still lacks the entries when it next follows one.
-    pub(super) fn snapshot_fetched(&mut self, snapshot: Snapshot, out: &mut Effects) {
+    pub(super) fn snapshot_fetched(
+        &mut self,
+        snapshot: Snapshot,
+        config: Config,
+        out: &mut Effects,
+    ) {
         let pos = snapshot.pos;
         let Role::Follower(follower) = &self.role else {
             return out.note(Note::SnapshotNotNeeded { pos });
@@ -26,7 +35,7 @@ impl Raft {
         if !self.core.lacks(snapshot, out) {
             return out.note(Note::SnapshotNotNeeded { pos });
         }
-        self.core.install(snapshot, out);
+        self.core.install(snapshot, config, out);
         if let Some(leader) = follower.leader {
             self.core.acknowledge_snapshot(leader, snapshot, out);
         }
@@ -50,6 +59,7 @@ impl Core {
         out.note(Note::SnapshotTaken { pos });
         if compact > self.log.base().index {
             self.log.compact(compact);
+            self.configs.compact(compact);
             out.note(Note::Compacted { upto: compact });
         }
     }
@@ -104,7 +114,7 @@ impl Core {
 
     /// Figure 13, 7: the whole log goes. Its entry at the snapshot's end is missing or of another
     /// term, so nothing behind that is committed, and all before it is in the snapshot.
-    fn install(&mut self, snapshot: Snapshot, out: &mut Effects) {
+    fn install(&mut self, snapshot: Snapshot, config: Config, out: &mut Effects) {
         let index = snapshot.pos.index;
         assert!(
             index > self.commit || planted!("older_snapshot_installed"),
@@ -116,6 +126,7 @@ impl Core {
             "a step of its own"
         );
         self.log = Log::after(snapshot.pos);
+        self.configs = Configs::new(index, Arc::new(config));
         self.snapshot = Some(snapshot);
         self.commit = index;
         self.applied = index;

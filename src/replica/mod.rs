@@ -18,8 +18,9 @@ use crate::{
     codec::{self, Packet},
     kv::{Command, Kv, Outcome},
     raft::{
-        self, Effect, Effects, EntryKind, HardState, Index, Input, LogPos, Message, NodeId, Note,
-        Options, Raft, RefusalReason, RoleChange, RoleName, Seq, Snapshot, Status, Token,
+        self, Change, ChangeState, Effect, Effects, EntryKind, HardState, Index, Input, LogPos,
+        Message, NodeId, Note, Options, Raft, RefusalReason, RoleChange, RoleName, Seq, Snapshot,
+        Status, Token,
     },
     storage::{self, JobError, Opened, Storage},
 };
@@ -50,6 +51,8 @@ pub enum Operation {
     },
     /// Have a snapshot with all that was acknowledged before.
     Backup,
+    /// Change the members, or learn how far that is.
+    Change(Change),
 }
 
 /// What became of an operation.
@@ -81,6 +84,8 @@ pub enum Reply {
     },
     /// A snapshot was to be written and could not be: [`Outbox::warnings`] has the reason.
     NoSnapshot,
+    /// How far a change of members is.
+    Change(ChangeState),
     /// Refused: nothing was applied.
     Refused(RefusalReason),
     /// Accepted by a leader that then ceased to lead: applied or not, nobody here knows.
@@ -320,6 +325,10 @@ impl<M: Media> Replica<M> {
                     tokens.push(token);
                     continue;
                 }
+                Operation::Change(change) => {
+                    self.step(Input::Reconfigure { token, change }, out)?;
+                    continue;
+                }
             };
             codec::encode_command(&command, &mut self.encoded);
             commands.push((token, self.encoded.split().freeze()));
@@ -538,6 +547,9 @@ impl<M: Media> Replica<M> {
                     out.replies.push((token, Reply::Refused(reason)));
                 }
             }
+            Effect::Reconfigured { token, state } => {
+                out.replies.push((token, Reply::Change(state)));
+            }
             Effect::Role(change) => self.role_changed(change, out),
             Effect::Note(note) => out.notes.push(note),
         }
@@ -565,7 +577,8 @@ impl<M: Media> Replica<M> {
         let entry = entry.map_err(|error| refuse(error.to_string()))?;
         assert!(entry.pos == pos, "entry {} is stored at {pos}", entry.pos);
         match entry.kind {
-            EntryKind::NO_OP => Ok(None),
+            // In force since it was appended (§6).
+            EntryKind::NO_OP | EntryKind::CONFIG => Ok(None),
             EntryKind::COMMAND => {
                 let command = codec::read_command(entry.data);
                 let command = command.map_err(|error| refuse(error.to_string()))?;

@@ -10,7 +10,7 @@ use super::{Error, Outbox, Replica, Written};
 use crate::{
     codec,
     kv::Kv,
-    raft::{Index, Input, LogPos, NodeId, Seq, Snapshot},
+    raft::{Config, Index, Input, LogPos, NodeId, Seq, Snapshot},
     storage::{Done, Header, Job, JobError, Origin, SNAPSHOTS_KEPT},
 };
 
@@ -88,8 +88,8 @@ struct Fetch<M: Media> {
     chunks: Vec<Bytes>,
     /// Something has arrived since the last offer.
     progressed: bool,
-    /// It is whole, and durable under its name.
-    is_published: bool,
+    /// It is whole, and durable under its name: the members as of its last entry.
+    published: Option<Config>,
 }
 
 impl<M: Media> Default for Snapshots<M> {
@@ -171,17 +171,17 @@ impl<M: Media> Replica<M> {
                 self.verify(Origin::Taken, sink, snapshot, out);
                 Ok(())
             }
-            (Purpose::Verify(Origin::Taken), Ok(Done::Published(snapshot))) => {
+            (Purpose::Verify(Origin::Taken), Ok(Done::Published { snapshot, .. })) => {
                 self.mark_taken(snapshot, out)
             }
             (Purpose::Store, Ok(Done::Stored { sink })) => {
                 self.stored(sink, out);
                 Ok(())
             }
-            (Purpose::Verify(Origin::Fetched), Ok(Done::Published(snapshot))) => {
+            (Purpose::Verify(Origin::Fetched), Ok(Done::Published { snapshot, config })) => {
                 let fetch = self.snapshots.fetch.as_mut();
-                fetch.expect("one was fetched").is_published = true;
-                self.step(Input::SnapshotFetched { snapshot }, out)
+                fetch.expect("one was fetched").published = Some(config.clone());
+                self.step(Input::SnapshotFetched { snapshot, config }, out)
             }
             (Purpose::Load, Ok(Done::Loaded(state))) => self.loaded(state, out),
             (Purpose::Load, Err(error)) => Err(Error::Snapshot(error)),
@@ -229,7 +229,7 @@ impl<M: Media> Replica<M> {
                     pos,
                     revision: frozen.revision(),
                     keys: frozen.len() as u64,
-                    voters: self.raft.voters().collect(),
+                    config: Config::clone(self.raft.config_at(index)),
                 };
                 let job = Job::write(sink, header, frozen);
                 self.snapshots.queue(Purpose::Write, job);
@@ -326,8 +326,8 @@ impl<M: Media> Replica<M> {
         match &mut self.snapshots.fetch {
             Some(fetch) if fetch.snapshot == snapshot => {
                 fetch.from = from;
-                if fetch.is_published {
-                    return self.step(Input::SnapshotFetched { snapshot }, out);
+                if let Some(config) = fetch.published.clone() {
+                    return self.step(Input::SnapshotFetched { snapshot, config }, out);
                 }
                 if !std::mem::take(&mut fetch.progressed) && !busy {
                     fetch.asked = fetch.arrived;
@@ -357,7 +357,7 @@ impl<M: Media> Replica<M> {
         }
         if let Some(fetch) = self.snapshots.fetch.take() {
             // What cannot be removed now is debris at the next start.
-            let _ = match fetch.is_published {
+            let _ = match fetch.published.is_some() {
                 true => self.storage.discard_published(fetch.snapshot),
                 false => self.storage.discard_snapshot(Origin::Fetched),
             };
@@ -491,7 +491,7 @@ impl<M: Media> Fetch<M> {
             allowed: FETCH_WINDOW_BYTES,
             chunks: Vec::new(),
             progressed: true,
-            is_published: false,
+            published: None,
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     kv::{Frozen, Kv},
-    raft::Snapshot,
+    raft::{Config, Snapshot},
 };
 
 /// A piece of work on a snapshot.
@@ -48,10 +48,12 @@ enum Work<M: Media> {
     Publish {
         sink: M::Sink,
         snapshot: Snapshot,
+        config: Config,
     },
     SyncNames {
         sink: M::Sink,
         snapshot: Snapshot,
+        config: Config,
     },
     Load(Loading<M::Source>),
     Drop(Option<Kv>),
@@ -72,7 +74,12 @@ pub enum Done<M: Media> {
         sink: M::Sink,
     },
     /// The file is what it should be, and durable under its name.
-    Published(Snapshot),
+    Published {
+        /// Which snapshot it is.
+        snapshot: Snapshot,
+        /// The members as of its last entry.
+        config: Config,
+    },
     /// The state is in memory.
     Loaded(Kv),
     /// What was given up is gone.
@@ -239,19 +246,32 @@ impl<M: Media> Work<M> {
                 }),
                 None => Next::Go(Work::Publish {
                     sink,
+                    config: reader.header().config.clone(),
                     snapshot: verified(reader, expected)?,
                 }),
             },
-            Work::Publish { mut sink, snapshot } => {
+            Work::Publish {
+                mut sink,
+                snapshot,
+                config,
+            } => {
                 let name = snapshot_name(snapshot.pos);
                 sink.publish(&name).map_err(JobError::Publish)?;
-                Next::Go(Work::SyncNames { sink, snapshot })
+                Next::Go(Work::SyncNames {
+                    sink,
+                    snapshot,
+                    config,
+                })
             }
-            Work::SyncNames { mut sink, snapshot } => {
+            Work::SyncNames {
+                mut sink,
+                snapshot,
+                config,
+            } => {
                 if !planted!("snapshot_name_not_synced") {
                     sink.sync_directory().map_err(JobError::Publish)?;
                 }
-                Next::End(Done::Published(snapshot))
+                Next::End(Done::Published { snapshot, config })
             }
             Work::Load(mut loading) => match loading.step()? {
                 Some(state) => Next::End(Done::Loaded(state)),

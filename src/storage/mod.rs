@@ -20,7 +20,7 @@ use raftkv_wal::{Address, Media, Options, Source, Wal};
 use crate::{
     codec::{self, DecodeError, EntryView},
     kv::Kv,
-    raft::{Entry, HardState, Index, LogPos, Saved, Snapshot},
+    raft::{Config, Entry, HardState, Index, LogPos, Saved, Snapshot},
 };
 use record::{ENTRY, HARD_STATE, HARD_STATE_BYTES, Mark, SNAPSHOTS, encode_hard_state};
 use replay::Replay;
@@ -139,7 +139,7 @@ impl<M: Media> Storage<M> {
             doomed: Vec::new(),
             purge_upto: None,
         };
-        let (loaded, state) = storage.load_newest(&replay, progress, &mut warnings)?;
+        let (loaded, config, state) = storage.load_newest(&replay, progress, &mut warnings)?;
         // A log that was never purged has everything, whatever snapshots there are.
         let base = match storage.snapshots.first() {
             Some(oldest) if !replay.goes_on_from(LogPos::ZERO) => oldest.snapshot.pos,
@@ -153,6 +153,8 @@ impl<M: Media> Storage<M> {
             hard: replay.hard,
             log,
             snapshot: loaded,
+            config,
+            configs: replay.configs(base.index),
         };
         Ok(Opened {
             storage,
@@ -169,11 +171,11 @@ impl<M: Media> Storage<M> {
         replay: &Replay,
         progress: &mut dyn FnMut(u64, u64),
         warnings: &mut Vec<String>,
-    ) -> Result<(Option<Snapshot>, Kv), Error> {
+    ) -> Result<(Option<Snapshot>, Option<Config>, Kv), Error> {
         let mut unusable: Option<SnapshotError> = None;
         for (at, &snapshot) in replay.mark.snapshots.iter().enumerate().rev() {
             match self.load(snapshot, progress) {
-                Ok(state) => {
+                Ok((header, state)) => {
                     let older = replay.mark.snapshots[..at].iter();
                     for &older in older.filter(|older| replay.goes_on_from(older.pos)) {
                         // It is not needed now.
@@ -182,7 +184,7 @@ impl<M: Media> Storage<M> {
                         }
                     }
                     self.keep(snapshot)?;
-                    return Ok((Some(snapshot), state));
+                    return Ok((Some(snapshot), Some(header.config), state));
                 }
                 Err(error @ (SnapshotError::Newer { .. } | SnapshotError::Foreign { .. })) => {
                     return Err(error.into());
@@ -200,7 +202,7 @@ impl<M: Media> Storage<M> {
         }
         match unusable {
             Some(error) if !replay.goes_on_from(LogPos::ZERO) => Err(error.into()),
-            _ => Ok((None, Kv::default())),
+            _ => Ok((None, None, Kv::default())),
         }
     }
 
@@ -208,15 +210,16 @@ impl<M: Media> Storage<M> {
         &mut self,
         snapshot: Snapshot,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Kv, SnapshotError> {
+    ) -> Result<(Header, Kv), SnapshotError> {
         let mut loading = self.loading(snapshot)?;
+        let header = loading.header().clone();
         loop {
             progress(loading.offset(), snapshot.bytes);
             if let Some(state) = loading.step()? {
                 let (found, _) = loading.finish();
                 let file = self.describe(&snapshot_name(snapshot.pos));
                 return match found == snapshot {
-                    true => Ok(state),
+                    true => Ok((header, state)),
                     false => Err(SnapshotError::Damaged {
                         file,
                         offset: 0,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     codec,
-    raft::{HardState, Index, Log, LogPos, Snapshot, Term},
+    raft::{Config, EntryKind, HardState, Index, Log, LogPos, Snapshot, Term},
 };
 
 /// What the records say, in the order in which they were written.
@@ -19,6 +19,8 @@ pub(super) struct Replay {
     /// The newest mark: which snapshots there are.
     pub(super) mark: Mark,
     entries: Vec<Found>,
+    /// Those of the entries that are configurations, with their places.
+    configs: Vec<(Index, Config)>,
     /// An entry was taken, whatever became of it.
     has_begun: bool,
     /// What comes before the first entry; of a purged log only the index is known.
@@ -76,6 +78,7 @@ impl Replay {
         if mark.installed {
             let newest = mark.newest().ok_or("it names no snapshot")?;
             self.entries.clear();
+            self.configs.clear();
             self.start = Some(Start::Installed(newest.pos));
         }
         self.mark = mark;
@@ -110,6 +113,12 @@ impl Replay {
             && pos.term < before.pos.term
         {
             return Err(format!("entry {pos} after {}", before.pos));
+        }
+        self.configs.retain(|(at, _)| *at < pos.index);
+        if entry.kind == EntryKind::CONFIG {
+            let config = Config::decode(&entry.data);
+            let config = config.ok_or(format!("the configuration at {pos} makes no sense"))?;
+            self.configs.push((pos.index, config));
         }
         self.entries.push(Found {
             pos,
@@ -165,6 +174,12 @@ impl Replay {
             return Err(Error::Record { kind: ENTRY, what });
         }
         Ok((log, records))
+    }
+
+    /// The configurations in the log behind `base`, with their places.
+    pub(super) fn configs(&self, base: Index) -> Vec<(Index, Config)> {
+        let configs = self.configs.iter();
+        configs.filter(|(at, _)| *at > base).cloned().collect()
     }
 
     /// Whether the log goes through what a snapshot ends with.

@@ -4,7 +4,7 @@
 //! ```text
 //! header   magic 8 │ version 4 │ CRC of these 12 bytes 4
 //!          cluster id 16 │ index 8 │ term 8 │ revision 8 │ keys 8
-//!          number of voters 4 │ zero 4 │ voters, 8 each │ zero 4 │ CRC of all before 4
+//!          size of the configuration 4 │ zero 4 │ configuration │ zero 4 │ CRC of all before 4
 //! chunk    length of the body 4 │ kind 1 │ zero 3 │ CRC 4 │ body
 //! end      zero 8 │ CRC 4 │ XXH3-128 of all before 16
 //! ```
@@ -21,18 +21,18 @@ use xxhash_rust::xxh3::Xxh3;
 use super::error::SnapshotError;
 use crate::{
     kv::{Kv, Loader},
-    raft::{Index, LogPos, NodeId, Snapshot, Term},
+    raft::{Config, Index, LogPos, Snapshot, Term},
 };
 
 /// The version of everything in the file.
 const FORMAT_VERSION: u32 = 1;
 const MAGIC: [u8; 8] = *b"RKV-SNAP";
-/// The header without its voters.
+/// The header without its configuration.
 const HEADER_BYTES: usize = 80;
 const CHUNK_HEADER_BYTES: usize = 12;
 const HASH_BYTES: usize = 16;
-/// More voters than this no cluster has.
-const VOTERS_MAX: u32 = 1024;
+/// A configuration is no larger than this: nine members, and the ids of all that ever were.
+const CONFIG_MAX_BYTES: u32 = 1 << 20;
 /// Chunks are cut at the first entry from here on.
 pub const CHUNK_BYTES: usize = 256 << 10;
 /// So no chunk is larger than this: the largest entry may begin one byte before.
@@ -51,12 +51,13 @@ pub struct Header {
     pub revision: u64,
     /// How many keys there are.
     pub keys: u64,
-    /// The configuration as of that entry: its voters, by id.
-    pub voters: Vec<NodeId>,
+    /// The configuration as of that entry (§6, §7).
+    pub config: Config,
 }
 
 impl Header {
     fn encode(&self) -> Vec<u8> {
+        let config = self.config.encode();
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         put_crc(&mut out);
@@ -66,19 +67,19 @@ impl Header {
             self.pos.term.0,
             self.revision,
             self.keys,
-            self.voters.len() as u64,
+            config.len() as u64,
         ];
-        let voters = self.voters.iter().map(|voter| voter.0);
-        for number in numbers.into_iter().chain(voters) {
+        for number in numbers {
             out.extend_from_slice(&number.to_le_bytes());
         }
+        out.extend_from_slice(&config);
         out.extend_from_slice(&[0; 4]);
         put_crc(&mut out);
         out
     }
 
     /// Reads the header of a file, with its CRC.
-    fn read(source: &impl Source, hash: &mut Xxh3) -> Result<(Header, u32), Bad> {
+    fn read(source: &impl Source, hash: &mut Xxh3) -> Result<(Header, u32, u64), Bad> {
         let mut fixed = [0; HEADER_BYTES - 8];
         read(source, 0, &mut fixed)?;
         if fixed[..8] != MAGIC || crc32fast::hash(&fixed[..12]) != u32_at(&fixed, 12) {
@@ -89,14 +90,11 @@ impl Header {
             FORMAT_VERSION => {}
             version => return Err(Bad::Version(version)),
         }
-        let voters = u32_at(&fixed, 64);
-        if voters > VOTERS_MAX {
-            return Err(Bad::Damaged(
-                64,
-                "it has more voters than a cluster can have",
-            ));
+        let config_bytes = u32_at(&fixed, 64);
+        if config_bytes > CONFIG_MAX_BYTES {
+            return Err(Bad::Damaged(64, "no configuration is so large"));
         }
-        let mut rest = vec![0; 8 * voters as usize + 8];
+        let mut rest = vec![0; config_bytes as usize + 8];
         read(source, fixed.len() as u64, &mut rest)?;
         let bytes = [&fixed[..], &rest[..]].concat();
         let crc = u32_at(&bytes, bytes.len() - 4);
@@ -106,15 +104,18 @@ impl Header {
         hash.update(&bytes);
         let mut cluster_id = [0; 16];
         cluster_id.copy_from_slice(&bytes[16..32]);
-        let voters = rest[..rest.len() - 8].chunks_exact(8);
+        let config = Config::decode(&rest[..rest.len() - 8]).ok_or(Bad::Damaged(
+            fixed.len() as u64,
+            "the configuration makes no sense",
+        ))?;
         let header = Header {
             cluster_id,
             pos: LogPos::new(Term(u64_at(&bytes, 40)), Index(u64_at(&bytes, 32))),
             revision: u64_at(&bytes, 48),
             keys: u64_at(&bytes, 56),
-            voters: voters.map(|voter| NodeId(u64_at(voter, 0))).collect(),
+            config,
         };
-        Ok((header, crc))
+        Ok((header, crc, bytes.len() as u64))
     }
 }
 
@@ -211,8 +212,8 @@ impl<S: Source> Reader<S> {
     pub fn new(source: S, file: String) -> Result<Reader<S>, SnapshotError> {
         let mut hash = Box::new(Xxh3::new());
         match Header::read(&source, &mut hash) {
-            Ok((header, crc)) => Ok(Reader {
-                offset: (HEADER_BYTES + 8 * header.voters.len()) as u64,
+            Ok((header, crc, offset)) => Ok(Reader {
+                offset,
                 source,
                 file,
                 header,

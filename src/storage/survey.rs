@@ -10,7 +10,7 @@ use super::{
 use crate::{
     codec,
     kv::Kv,
-    raft::{Entry, EntryKind, HardState, LogPos, Snapshot},
+    raft::{Config, Entry, EntryKind, HardState, LogPos, Snapshot},
 };
 
 /// Everything that is to say about a log directory.
@@ -49,6 +49,8 @@ pub struct LogSurvey {
     pub last: LogPos,
     /// The snapshot that the state begins with.
     pub loaded: Option<Snapshot>,
+    /// The last configuration in the log or in that snapshot, if there is any.
+    pub config: Option<Config>,
     /// Where each entry lies.
     records: Vec<Address>,
 }
@@ -141,10 +143,11 @@ impl LogSurvey {
         };
         let included = self.loaded.map_or(LogPos::ZERO, |snapshot| snapshot.pos);
         self.entries(media, owner, |entry, _| {
-            if entry.pos.index <= included.index || entry.kind == EntryKind::NO_OP {
+            if entry.pos.index <= included.index {
                 return Ok(());
             }
             let command = match entry.kind {
+                EntryKind::NO_OP | EntryKind::CONFIG => return Ok(()),
                 EntryKind::COMMAND => codec::decode_command(entry.data).map_err(|e| e.to_string()),
                 EntryKind(kind) => Err(format!("an entry of kind {kind}")),
             };
@@ -229,21 +232,24 @@ fn load<M: Media>(
 
 /// The log as a start would find it: behind the oldest snapshot that it goes on from.
 fn log_of(replay: &Replay, snapshots: &[SnapshotReport]) -> Result<LogSurvey, Error> {
-    let sound: Vec<Snapshot> = snapshots
+    let sound: Vec<&(Header, Snapshot)> = snapshots
         .iter()
         .filter(|found| found.is_named)
         .filter_map(|found| found.state.as_ref().ok())
-        .map(|(_, snapshot)| *snapshot)
         .collect();
-    let loaded = sound.last().copied();
+    let loaded = sound.last().map(|(_, snapshot)| *snapshot);
     let base = sound
         .iter()
-        .map(|snapshot| snapshot.pos)
+        .map(|(_, snapshot)| snapshot.pos)
         .find(|pos| replay.goes_on_from(*pos))
         .or(loaded.map(|snapshot| snapshot.pos))
         .unwrap_or(LogPos::ZERO);
     let (log, records) = replay.log(base, loaded)?;
+    let included = loaded.map_or(base.index, |snapshot| snapshot.pos.index);
+    let in_log = replay.configs(included).pop().map(|(_, config)| config);
+    let in_snapshot = || sound.last().map(|(header, _)| header.config.clone());
     Ok(LogSurvey {
+        config: in_log.or_else(in_snapshot),
         hard: replay.hard,
         base,
         last: log.last(),

@@ -84,7 +84,7 @@ impl Fixture {
             pos: pos(index),
             revision: kv.revision(),
             keys: kv.len() as u64,
-            voters: vec![NodeId(0), NodeId(1)],
+            config: Config::new([NodeId(0), NodeId(1)]),
         };
         let Ok(Done::Written { snapshot, sink }) = run(Job::write(sink, header, kv.freeze()))
         else {
@@ -92,7 +92,9 @@ impl Fixture {
         };
         let (source, file) = self.storage.read_back(origin).expect("there");
         let job = Job::verify(source, file, sink, snapshot).expect("a header");
-        assert!(matches!(run(job), Ok(Done::Published(published)) if published == snapshot));
+        assert!(
+            matches!(run(job), Ok(Done::Published { snapshot: published, .. }) if published == snapshot)
+        );
         snapshot
     }
 
@@ -451,7 +453,7 @@ fn replace(fixture: &mut Fixture, origin: Origin, index: u64) -> Result<(), Stri
         pos: pos(index),
         revision: kv.revision(),
         keys: kv.len() as u64,
-        voters: vec![NodeId(0)],
+        config: Config::new([NodeId(0)]),
     };
     let done = run(Job::write(sink, header, kv.freeze())).map_err(|e| e.to_string())?;
     let Done::Written { snapshot, sink } = done else {

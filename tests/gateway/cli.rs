@@ -54,7 +54,7 @@ fn put_get_and_delete_print_data_to_stdout_and_nothing_else() {
                 value: Some("apple".into()),
             },
             Operation::Delete { .. } => Answer::Delete { found: true },
-            Operation::Backup => Answer::NoSnapshot,
+            Operation::Backup | Operation::Change(_) => Answer::NoSnapshot,
         })
     });
     assert_says(&run(node.address(), &["put", "a", "1"]), 0, "OK\n", "");

@@ -283,7 +283,8 @@ pub fn only_appended(before: &Status, after: &Status, from: Option<Index>) {
 /// later leader takes it away.
 fn matched(leader: &Status, disks: &[&Disk]) {
     let log = &disks[index_of(leader.id)].view;
-    for &(peer, index, _) in &leader.progress {
+    for of in &leader.progress {
+        let (peer, index) = (of.node, of.matched);
         let Some(entry) = log.get(index) else {
             continue;
         };

@@ -9,7 +9,7 @@ use raftkv::raft::{
 
 use crate::{
     checker::{self, Checker},
-    disk::{Disk, Image},
+    disk::{Disk, Image, config_at},
 };
 
 /// A message between its nodes.
@@ -270,7 +270,10 @@ impl Cluster {
     pub fn fetch(&mut self, id: NodeId) -> Result<(), String> {
         let wanted = self.nodes[at(id)].wanted.take();
         let (_, snapshot) = wanted.ok_or(format!("n{id} wants no snapshot"))?;
-        self.step(id, Input::SnapshotFetched { snapshot });
+        let history = self.checker.history(id, snapshot.pos);
+        let config = config_at(&history, snapshot.pos.index);
+        let config = config.unwrap_or_else(|| self.nodes[at(id)].options.config.clone());
+        self.step(id, Input::SnapshotFetched { snapshot, config });
         Ok(())
     }
 
@@ -332,7 +335,7 @@ impl Cluster {
                     "n{id} calls an honest message of n{from} impossible: {what}"
                 );
             }
-            Effect::Note(_) => {}
+            Effect::Reconfigured { .. } | Effect::Note(_) => {}
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use raftkv::raft::{Entry, HardState, Index, Log, LogPos, Saved, Seq, Snapshot};
+use raftkv::raft::{Config, Entry, EntryKind, HardState, Index, Log, LogPos, Saved, Seq, Snapshot};
 
 /// What a reader of the disk finds.
 #[derive(Clone, Debug, Default)]
@@ -74,10 +74,13 @@ impl Image {
         for entry in self.entries() {
             log.push(entry.pos.term, entry.data.len() as u64);
         }
+        let included = self.snapshot.map(|snapshot| snapshot.pos.index);
         Saved {
             hard: self.hard,
             log,
             snapshot: self.snapshot,
+            config: included.and_then(|index| config_at(&self.history, index)),
+            configs: configs(&self.history).collect(),
         }
     }
 
@@ -108,6 +111,24 @@ impl Image {
             }
         }
     }
+}
+
+/// The configurations among entries, with their places.
+fn configs(entries: &[Entry]) -> impl DoubleEndedIterator<Item = (Index, Config)> {
+    let entries = entries.iter();
+    let configs = entries.filter(|entry| entry.kind == EntryKind::CONFIG);
+    configs.map(|entry| {
+        let config = Config::decode(&entry.data);
+        (entry.pos.index, config.expect("a configuration"))
+    })
+}
+
+/// The configuration as of `index`, if the log has changed it by then.
+pub fn config_at(entries: &[Entry], index: Index) -> Option<Config> {
+    let mut configs = configs(entries).rev();
+    configs
+        .find(|(at, _)| *at <= index)
+        .map(|(_, config)| config)
 }
 
 impl Disk {

@@ -121,7 +121,10 @@ fn input() -> impl Strategy<Value = Input> {
         1 => tokens().prop_map(|tokens| Input::Read { tokens }),
         1 => proptest::option::of(node()).prop_map(|to| Input::Transfer { to }),
         2 => Just(Input::Persisted { upto: Seq(u64::MAX) }),
-        2 => snapshot().prop_map(|snapshot| Input::SnapshotFetched { snapshot }),
+        2 => snapshot().prop_map(|snapshot| Input::SnapshotFetched {
+            snapshot,
+            config: Config::default(),
+        }),
         2 => (snapshot(), 0..3u64).prop_map(|(snapshot, keep)| Input::SnapshotTaken {
             compact: Index(snapshot.pos.index.0.saturating_sub(keep)),
             snapshot,
@@ -189,6 +192,7 @@ fn honest(input: Input, raft: &Raft, written: Seq, wanted: &mut Option<Snapshot>
         Input::Persisted { .. } => Input::Persisted { upto: written },
         Input::SnapshotFetched { .. } => Input::SnapshotFetched {
             snapshot: wanted.take()?,
+            config: Config::new((0..3).map(NodeId)),
         },
         Input::SnapshotTaken { snapshot, compact } => {
             let index = snapshot.pos.index.min(raft.status().applied);

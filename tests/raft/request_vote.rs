@@ -142,7 +142,7 @@ fn voter(vote: Option<NodeId>) -> Raft {
         Saved {
             hard,
             log,
-            snapshot: None,
+            ..Saved::default()
         },
     )
 }

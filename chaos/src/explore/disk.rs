@@ -64,6 +64,7 @@ impl Image {
             hard: self.hard,
             log,
             snapshot: is_there.then(|| snapshot_of(pos(self.included))),
+            ..Saved::default()
         }
     }
 

@@ -63,6 +63,9 @@ impl Marks {
             Note::VoteDenied { why, .. } => denied(*why),
             Note::Elected => "Elected",
             Note::ElectionLost => "ElectionLost",
+            Note::SteppedDown {
+                why: StepDown::Removed,
+            } => return,
             Note::SteppedDown { why } => stepped_down(*why),
             Note::StaleLeader { .. } => "StaleLeader",
             Note::AppendRefused { .. } => "AppendRefused",
@@ -85,7 +88,14 @@ impl Marks {
             Note::SnapshotWanted { .. } => "SnapshotWanted",
             Note::SnapshotNotNeeded { .. } => "SnapshotNotNeeded",
             Note::SnapshotInstalled { .. } => "SnapshotInstalled",
-            Note::Impossible { .. } => return,
+            Note::ConfigAppended { .. }
+            | Note::ConfigUndone
+            | Note::ConfigCommitted { .. }
+            | Note::CaughtUp { .. }
+            | Note::ChangeDone { .. }
+            | Note::ChangeGivenUp
+            | Note::NotAVoter
+            | Note::Impossible { .. } => return,
         });
     }
 
@@ -130,7 +140,7 @@ fn stepped_down(why: StepDown) -> &'static str {
     match why {
         StepDown::HigherTerm(_) => "SteppedDown/HigherTerm",
         StepDown::LeaderExists(_) => "SteppedDown/LeaderExists",
-        StepDown::NoQuorum => "SteppedDown/NoQuorum",
+        StepDown::NoQuorum | StepDown::Removed => "SteppedDown/NoQuorum",
     }
 }
 

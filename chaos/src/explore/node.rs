@@ -36,9 +36,13 @@ pub struct Node {
     pub status: Status,
 }
 
+/// Configuration 0.
+pub(super) fn first_config() -> Config {
+    Config::new((0..NODES as u64).map(NodeId))
+}
+
 fn options(id: NodeId) -> Options {
-    let config = Config::new((0..NODES as u64).map(NodeId));
-    let mut options = Options::new(id, config, 0);
+    let mut options = Options::new(id, first_config(), 0);
     options.election_timeout_ticks = ELECTION_TIMEOUT_TICKS;
     options.heartbeat_ticks = HEARTBEAT_TICKS;
     options

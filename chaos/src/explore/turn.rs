@@ -15,7 +15,7 @@ use super::{
     key::{self, NODES},
     letter::Letter,
     marks::Marks,
-    node::{ELECTION_TIMEOUT_TICKS, Held, Node},
+    node::{ELECTION_TIMEOUT_TICKS, Held, Node, first_config},
     past::{Past, View},
     world::World,
 };
@@ -135,7 +135,8 @@ impl<'a> Turn<'a> {
     pub fn fetch(&mut self) -> Checked {
         let pos = self.node.wanted.ok_or("nothing is wanted")?;
         let snapshot = snapshot_of(pos);
-        self.feed(Input::SnapshotFetched { snapshot })
+        let config = first_config();
+        self.feed(Input::SnapshotFetched { snapshot, config })
     }
 
     /// The power fails and comes back. The next start makes durable what it finds.
@@ -235,6 +236,7 @@ impl<'a> Turn<'a> {
             Effect::Write { .. }
             | Effect::Install { .. }
             | Effect::Accepted { .. }
+            | Effect::Reconfigured { .. }
             | Effect::Role(_) => {}
             Effect::Send { to, message, after } => {
                 let from = self.id;

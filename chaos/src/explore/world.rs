@@ -326,7 +326,8 @@ impl World {
     /// Figure 2, `matchIndex`: what a leader takes for replicated is on the follower's disk, until
     /// a later leader takes it away.
     fn matched(&self, leader: &Node) -> Result<(), String> {
-        for &(peer, index, _) in &leader.status.progress {
+        for of in &leader.status.progress {
+            let (peer, index) = (of.node, of.matched);
             let Some(entry) = leader.disk.view.get(index) else {
                 continue;
             };

@@ -58,7 +58,8 @@ pub(super) fn check(step: &Step, ledger: &mut Ledger, index: Index) -> Option<Lo
 pub(super) fn matched(step: &Step) {
     let (id, term) = (step.after.id, step.after.hard.term);
     let log = step.shadow().view();
-    for &(peer, index, _) in &step.after.progress {
+    for of in &step.after.progress {
+        let (peer, index) = (of.node, of.matched);
         let disk = step.shadows[index_of(peer)].synced();
         hold!(
             CommittedOnQuorum,

@@ -35,7 +35,8 @@ pub(super) fn check(before: &Status, after: &Status) {
     let led = before.role == RoleName::Leader && before.hard.term == after.hard.term;
     if led && after.role == RoleName::Leader {
         let pairs = before.progress.iter().zip(&after.progress);
-        for (&(peer, was, _), &(_, is, next)) in pairs {
+        for (was, is) in pairs {
+            let (peer, was, is, next) = (was.node, was.matched, is.matched, is.next);
             hold!(
                 Monotone,
                 is >= was,

@@ -361,8 +361,8 @@ impl Clients {
             },
             Reply::Refused(why) => return self.refused(sim, client, call, *why),
             Reply::Unknown => return self.give_up(sim, client, call, overload),
-            Reply::Backup { .. } | Reply::NoSnapshot => {
-                unreachable!("these clients save no backups")
+            Reply::Backup { .. } | Reply::NoSnapshot | Reply::Change(_) => {
+                unreachable!("these clients ask for keys only")
             }
         };
         match told {

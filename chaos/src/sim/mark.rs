@@ -102,6 +102,7 @@ impl Mark {
                 StepDown::HigherTerm(_) => Mark::SteppedDownHigherTerm,
                 StepDown::LeaderExists(_) => Mark::SteppedDownLeaderExists,
                 StepDown::NoQuorum => Mark::SteppedDownNoQuorum,
+                StepDown::Removed => return None,
             },
             Note::StaleLeader { .. } => Mark::StaleLeader,
             Note::AppendRefused { .. } => Mark::AppendRefused,
@@ -124,7 +125,14 @@ impl Mark {
             Note::SnapshotWanted { .. } => Mark::SnapshotWanted,
             Note::SnapshotNotNeeded { .. } => Mark::SnapshotNotNeeded,
             Note::SnapshotInstalled { .. } => Mark::SnapshotInstalled,
-            Note::Impossible { .. } => return None,
+            Note::ConfigAppended { .. }
+            | Note::ConfigUndone
+            | Note::ConfigCommitted { .. }
+            | Note::CaughtUp { .. }
+            | Note::ChangeDone { .. }
+            | Note::ChangeGivenUp
+            | Note::NotAVoter
+            | Note::Impossible { .. } => return None,
         })
     }
 }

@@ -129,7 +129,6 @@ fn inspect(file: &Path) -> Ended {
     let (mut media, name) = place(file)?;
     let (header, snapshot) = check(&mut media, &name)?;
     let cluster = u128::from_be_bytes(header.cluster_id);
-    let voters: Vec<String> = header.voters.iter().map(ToString::to_string).collect();
     let lines = [
         ("index", header.pos.index.to_string()),
         ("term", header.pos.term.to_string()),
@@ -137,7 +136,7 @@ fn inspect(file: &Path) -> Ended {
         ("keys", header.keys.to_string()),
         ("bytes", snapshot.bytes.to_string()),
         ("cluster", format!("{cluster:032x}")),
-        ("voters", voters.join(",")),
+        ("members", header.config.to_string()),
         (
             "hash",
             format!("{:032x}, all of it was read and is right", snapshot.hash),
