@@ -203,9 +203,16 @@ pub struct NodeFlags {
         value_parser = parse_peers
     )]
     peers: Option<BTreeMap<NodeId, String>>,
+    /// Wait to be added to the cluster of --peers, which need not name this node
+    #[arg(long, env = "RAFTKV_JOIN")]
+    join: bool,
     /// Where to accept the other nodes
     #[arg(long, env = "RAFTKV_RAFT_LISTEN", value_name = "HOST:PORT", value_parser = address)]
     raft_listen: Option<String>,
+    /// Where the other nodes reach this one, if not where --peers says, or without that at
+    /// --raft-listen
+    #[arg(long, env = "RAFTKV_RAFT_ADVERTISE", value_name = "HOST:PORT", value_parser = address)]
+    raft_advertise: Option<String>,
     /// Where to serve clients
     #[arg(long, env = "RAFTKV_KV_LISTEN", value_name = "HOST:PORT", value_parser = address)]
     kv_listen: Option<String>,
@@ -389,9 +396,17 @@ impl NodeFlags {
         let raft_listen = given("--raft-listen", self.raft_listen)?;
         let kv_listen = given("--kv-listen", self.kv_listen)?;
         let data_dir = given("--data-dir", self.data_dir)?;
-        let Some(own_address) = peers.get(&node_id) else {
+        if !self.join && !peers.contains_key(&node_id) {
             return Err(not_among_peers(node_id));
-        };
+        }
+        let peer_address = self.raft_advertise.or_else(|| peers.get(&node_id).cloned());
+        let peer_address = peer_address.unwrap_or_else(|| raft_listen.clone());
+        if is_unspecified(&peer_address) {
+            return Err(StartError::Flag(format!(
+                "--raft-advertise {peer_address} is no address that another node can connect to; \
+                 name the host that they reach this node by"
+            )));
+        }
         let advertised = match self.kv_advertise {
             Some(address) if is_unspecified(&address) => {
                 return Err(StartError::Flag(format!(
@@ -400,13 +415,15 @@ impl NodeFlags {
                 )));
             }
             Some(address) => address,
-            None => reachable(&kv_listen, own_address),
+            None => reachable(&kv_listen, &peer_address),
         };
         Ok(Serve {
             config: Config {
                 node_id,
                 raft_listen,
                 client_address: advertised,
+                peer_address,
+                join: self.join,
                 data_dir,
                 heartbeat_ms: self.heartbeat_ms,
                 election_timeout_ms: self.election_timeout_ms,

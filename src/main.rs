@@ -109,7 +109,6 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         tracing::warn!("{name} is no variable of raftkv, ignored; raftkv --help lists them");
     }
     raise_the_limit_of_open_files();
-    let signals = Signals::new([SIGINT, SIGTERM]).map_err(system("catching signals"))?;
     report_the_file_size_limit().map_err(system("catching signals"))?;
     let clients = TcpListener::bind(&serve.kv_listen).map_err(|error| {
         failure(StartError::Listen {
@@ -128,7 +127,9 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         config.client_address,
         config.data_dir.display()
     );
+    // Until then a signal ends the process at once: there is nobody to hand anything to.
     let node = Node::start(config).map_err(failure)?;
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(system("catching signals"))?;
     tracing::info!("{banner}");
     let gateway = Gateway::start(clients, |answers, wake| node.handle(answers, wake))
         .map_err(system("starting the gateway"))?;

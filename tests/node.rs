@@ -39,6 +39,8 @@ fn start(id: u64, addresses: &[String], dir: &Path) -> Member {
     let config = Config {
         node_id: NodeId(id),
         raft_listen: addresses[id as usize].clone(),
+        peer_address: addresses[id as usize].clone(),
+        join: false,
         client_address: format!("client-{id}"),
         data_dir: dir.join(id.to_string()),
         peers,

@@ -47,6 +47,8 @@ fn target_in(dir: TempDir, address: SocketAddr) -> Target {
         node_id: NodeId(0),
         peers: BTreeMap::from(peers),
         raft_listen: address.to_string(),
+        peer_address: address.to_string(),
+        join: false,
         client_address: "127.0.0.1:9100".to_owned(),
         data_dir: dir.path().join("0"),
         heartbeat_ms: 50,
@@ -229,7 +231,7 @@ fn nobody_but_a_known_member_can_tell_a_node_that_it_was_replaced() {
     };
     for (hello, code) in [
         (foreign_hello(), Code::Cluster),
-        (other_id(7), Code::NotAMember),
+        (other_id(7), Code::Incarnation),
         (other_id(0), Code::OwnId),
         (duplicate, Code::Incarnation),
     ] {

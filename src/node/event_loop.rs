@@ -54,8 +54,6 @@ pub(super) struct EventLoop {
     pub(super) late_ticks_max: u32,
     /// The least time after which followers campaign.
     pub(super) election_timeout_ticks: u32,
-    /// There is nobody to hand leadership to.
-    pub(super) is_alone: bool,
     /// Whose each open request is, and by which token they know it.
     pub(super) open: BTreeMap<Token, (u64, Token)>,
     pub(super) next_token: u64,
@@ -154,7 +152,7 @@ impl EventLoop {
                 let now_ms = self.clock.now_ms();
                 let leads = self.replica.status().role == RoleName::Leader;
                 match handing_over {
-                    _ if !leads || self.is_alone => break Ok(()),
+                    _ if !leads || self.is_alone() => break Ok(()),
                     None => {
                         handing_over = Some(now_ms + HAND_OVER_MAX_MS);
                         let transfer = Input::Transfer { to: None };
@@ -194,6 +192,7 @@ impl EventLoop {
                 .map_err(Fatal::Replica)?;
         }
         self.tick(now_ms).map_err(Fatal::Replica)?;
+        self.follow_members()?;
         if self.replica.has_more_to_apply() {
             self.replica
                 .apply_some(&mut self.out)
@@ -233,6 +232,28 @@ impl EventLoop {
         received.map_err(|error| self.fatal(error))?;
         self.election.look(self.network.has_met_all(), now_ms);
         Ok(())
+    }
+
+    /// The network learns from the log who the members are, and the log from the network where they
+    /// are.
+    fn follow_members(&mut self) -> Result<(), Fatal> {
+        let raft = self.replica.raft();
+        let followed = self
+            .network
+            .take_configs(raft.config(), raft.committed_config());
+        followed.map_err(|error| self.fatal(error))?;
+        for (node, description) in self.network.take_news() {
+            let input = Input::Described { node, description };
+            self.replica
+                .step(input, &mut self.out)
+                .map_err(Fatal::Replica)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is nobody to hand leadership to.
+    fn is_alone(&self) -> bool {
+        self.replica.raft().config().voters().nth(1).is_none()
     }
 
     fn take_requests(&mut self) -> Result<(), replica::Error> {
@@ -275,7 +296,7 @@ impl EventLoop {
         self.replica.go_on(&mut self.out)?;
         let patience = TICK * self.election_timeout_ticks;
         let leads = self.replica.status().role == RoleName::Leader;
-        if took >= patience && leads && !self.is_alone {
+        if took >= patience && leads && !self.is_alone() {
             tracing::warn!(
                 "a sync of the log took {} ms, longer than the election timeout of {} ms: handing \
                  leadership over; look at the disk",

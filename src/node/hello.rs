@@ -9,15 +9,16 @@ use prost::Message as _;
 use crate::{
     codec::{DecodeError, encode_frame},
     proto::peer::{self, refusal::Code},
-    raft::{EntryKind, Incarnation, NodeId},
+    raft::{Description, EntryKind, Incarnation, NodeId},
 };
 
 /// What every hello begins with, so that other protocols are told at once.
 const MAGIC: &str = "raftkv peer";
 /// The wire format of this build.
 const PROTOCOL_VERSION: u32 = 1;
-/// A hello's frame is no larger than this.
-pub(super) const HELLO_MAX_BYTES: u32 = 1024;
+/// A hello's frame is no larger than this: two addresses of any length, and the pins of those who
+/// come and those who go.
+pub(super) const HELLO_MAX_BYTES: u32 = 2048;
 
 /// What a node says of itself.
 #[derive(Clone, Debug)]
@@ -29,8 +30,26 @@ pub(super) struct Introduction {
     pub(super) client_address: String,
     pub(super) heartbeat_ms: u64,
     pub(super) election_timeout_ms: u64,
-    /// The members, whom alone it talks to.
-    pub(super) members: Vec<NodeId>,
+}
+
+impl Introduction {
+    /// The same, as the log has it.
+    pub(super) fn description(&self) -> Description {
+        Description {
+            peer_address: self.peer_address.clone(),
+            client_address: self.client_address.clone(),
+            incarnation: Some(self.incarnation),
+        }
+    }
+}
+
+/// What a node goes by when it judges another.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// Whose id is bound to which data directory.
+    pub(super) pins: BTreeMap<NodeId, Incarnation>,
+    /// Whether the sender was a member once.
+    pub(super) is_retired: bool,
 }
 
 /// A hello that was found to be sound, though perhaps not welcome.
@@ -38,14 +57,16 @@ pub(super) struct Introduction {
 pub(super) struct Hello {
     pub(super) node_id: NodeId,
     pub(super) incarnation: Incarnation,
+    pub(super) peer_address: String,
     pub(super) client_address: String,
     pub(super) heartbeat_ms: u64,
     pub(super) election_timeout_ms: u64,
-    /// The first incarnations that the sender saw.
+    /// Whose id is bound to which data directory, as far as the sender knows.
     pub(super) pins: BTreeMap<NodeId, Incarnation>,
     /// Why the sender refuses us, if it does.
     pub(super) refused: Option<String>,
-    cluster_id: [u8; 16],
+    /// None of a node that asks which cluster it is to join.
+    pub(super) cluster_id: Option<[u8; 16]>,
 }
 
 /// Why a hello is not accepted: said to the sender, who can act on it.
@@ -107,6 +128,18 @@ pub(super) fn encode(
     encode_frame(out, |out| hello.encode_raw(out));
 }
 
+/// Appends the hello of a node that asks which cluster it is to join.
+pub(super) fn encode_question(node_id: NodeId, out: &mut Vec<u8>) {
+    let question = peer::Hello {
+        magic: MAGIC.to_owned(),
+        protocol_version: PROTOCOL_VERSION,
+        node_id: node_id.0,
+        incarnation: Bytes::from_static(&[0; 16]),
+        ..Default::default()
+    };
+    encode_frame(out, |out| question.encode_raw(out));
+}
+
 /// Reads a hello, or of one in another version the version: its other fields may mean something
 /// else.
 ///
@@ -127,12 +160,16 @@ pub(super) fn decode(body: Bytes) -> Result<Result<Hello, u32>, DecodeError> {
     Ok(Ok(Hello {
         node_id: NodeId(hello.node_id),
         incarnation: sixteen(&hello.incarnation)?,
+        peer_address: one_line(&hello.peer_address),
         client_address: one_line(&hello.client_address),
         heartbeat_ms: hello.heartbeat_ms,
         election_timeout_ms: hello.election_timeout_ms,
         pins,
         refused: hello.refusal.map(|refusal| one_line(&refusal.reason)),
-        cluster_id: sixteen(&hello.cluster_id)?,
+        cluster_id: match hello.cluster_id.is_empty() {
+            true => None,
+            false => Some(sixteen(&hello.cluster_id)?),
+        },
     }))
 }
 
@@ -164,13 +201,17 @@ impl Hello {
     pub(super) fn check(
         &self,
         me: &Introduction,
-        pins: &BTreeMap<NodeId, Incarnation>,
+        known: &Known,
         expected: Option<NodeId>,
     ) -> Result<(), Refusal> {
         let node = self.node_id;
         let refuse = |code, reason: String| Err(Refusal::new(code, reason));
-        if self.cluster_id != me.cluster_id {
-            let (theirs, ours) = (hex(&self.cluster_id), hex(&me.cluster_id));
+        let Some(cluster_id) = self.cluster_id else {
+            let reason = format!("node {node} asks which cluster this is, to join it");
+            return refuse(Code::Joining, reason);
+        };
+        if cluster_id != me.cluster_id {
+            let (theirs, ours) = (hex(&cluster_id), hex(&me.cluster_id));
             let reason = format!(
                 "node {node} is of cluster {theirs}, not of {ours}; give it the --peers of this \
                  cluster and an empty --data-dir, in a restored cluster one that raftkv restore \
@@ -182,14 +223,23 @@ impl Hello {
             let reason = format!("node id {node} is taken; give each node its own --node-id");
             return refuse(Code::OwnId, reason);
         }
-        if !me.members.contains(&node) || expected.is_some_and(|expected| expected != node) {
-            let wanted = expected.map_or_else(String::new, |id| format!(" (wanted node {id})"));
-            let reason = format!("node {node} is not expected here{wanted}; check --peers");
+        if known.is_retired {
+            let reason = format!(
+                "node {node} was removed from the cluster, and an id is never used twice; stop it, \
+                 or let it join with an empty --data-dir under a new id"
+            );
+            return refuse(Code::Retired, reason);
+        }
+        if let Some(wanted) = expected
+            && wanted != node
+        {
+            let reason =
+                format!("node {node} is not expected here, but node {wanted}; check --peers");
             return refuse(Code::NotAMember, reason);
         }
         // A directory that was wiped has forgotten its votes: under its old id it could vote twice
         // in a term, and vouch for entries that it lost.
-        if let Some(pinned) = pins.get(&node)
+        if let Some(pinned) = known.pins.get(&node)
             && *pinned != self.incarnation
         {
             return Err(Refusal {
@@ -198,6 +248,15 @@ impl Hello {
             });
         }
         Ok(())
+    }
+
+    /// What the sender says of itself, for the log.
+    pub(super) fn description(&self) -> Description {
+        Description {
+            peer_address: self.peer_address.clone(),
+            client_address: self.client_address.clone(),
+            incarnation: Some(self.incarnation),
+        }
     }
 
     /// Whether the sender knows our own id by another data directory than ours. To be believed
@@ -213,8 +272,8 @@ impl Hello {
 pub(super) fn wiped(node: NodeId) -> String {
     format!(
         "node {node} is known by another data directory; one that was wiped or exchanged never \
-         votes again under its old id: restore the old directory, or replace the member under a \
-         new id"
+         votes again under its old id: restore the old directory, or replace the member: raftkv-cli \
+         member replace {node} NEW@HOST:PORT"
     )
 }
 
@@ -236,22 +295,32 @@ mod tests {
             client_address: "127.0.0.1:9100".to_owned(),
             heartbeat_ms: 50,
             election_timeout_ms: 150,
-            members: (0..3).map(NodeId).collect(),
         }
     }
 
     fn said(me: &Introduction, pins: &BTreeMap<NodeId, Incarnation>) -> Hello {
         let mut frame = Vec::new();
         encode(me, pins, None, &mut frame);
+        heard(&frame)
+    }
+
+    fn heard(frame: &[u8]) -> Hello {
         let mut decoder = FrameDecoder::new(HELLO_MAX_BYTES);
-        decoder.receive(&frame);
+        decoder.receive(frame);
         let body = decoder.next_frame().expect("sound").expect("whole");
         decode(body).expect("a hello").expect("of this version")
     }
 
+    fn known(pins: &BTreeMap<NodeId, Incarnation>) -> Known {
+        Known {
+            pins: pins.clone(),
+            is_retired: false,
+        }
+    }
+
     fn refusal(hello: &Hello, pins: &BTreeMap<NodeId, Incarnation>) -> Code {
         hello
-            .check(&introduction(0, 1), pins, None)
+            .check(&introduction(0, 1), &known(pins), None)
             .expect_err("refused")
             .code
     }
@@ -260,7 +329,7 @@ mod tests {
     fn a_member_with_the_same_cluster_is_welcome() {
         let hello = said(&introduction(1, 2), &BTreeMap::new());
         assert_eq!(
-            hello.check(&introduction(0, 1), &BTreeMap::new(), Some(NodeId(1))),
+            hello.check(&introduction(0, 1), &Known::default(), Some(NodeId(1))),
             Ok(())
         );
     }
@@ -276,22 +345,36 @@ mod tests {
     }
 
     #[test]
-    fn our_own_id_and_a_stranger_are_refused() {
+    fn our_own_id_is_refused() {
         let none = BTreeMap::new();
-        assert_eq!(
-            refusal(&said(&introduction(0, 2), &none), &none),
-            Code::OwnId
-        );
-        assert_eq!(
-            refusal(&said(&introduction(9, 2), &none), &none),
-            Code::NotAMember
-        );
+        let hello = said(&introduction(0, 2), &none);
+        assert_eq!(refusal(&hello, &none), Code::OwnId);
+    }
+
+    #[test]
+    fn who_is_no_member_here_yet_is_welcome_and_who_is_none_any_more_is_not() {
+        let hello = said(&introduction(9, 2), &BTreeMap::new());
+        let me = introduction(0, 1);
+        assert_eq!(hello.check(&me, &Known::default(), None), Ok(()));
+        let known = Known {
+            is_retired: true,
+            ..Known::default()
+        };
+        let refused = hello.check(&me, &known, None).expect_err("it was removed");
+        assert_eq!(refused.code, Code::Retired);
+    }
+
+    #[test]
+    fn who_asks_which_cluster_to_join_is_told_and_sent_away() {
+        let mut frame = Vec::new();
+        encode_question(NodeId(3), &mut frame);
+        assert_eq!(refusal(&heard(&frame), &BTreeMap::new()), Code::Joining);
     }
 
     #[test]
     fn a_member_at_the_wrong_address_is_refused() {
         let hello = said(&introduction(1, 2), &BTreeMap::new());
-        let refused = hello.check(&introduction(0, 1), &BTreeMap::new(), Some(NodeId(2)));
+        let refused = hello.check(&introduction(0, 1), &Known::default(), Some(NodeId(2)));
         assert_eq!(refused.expect_err("refused").code, Code::NotAMember);
     }
 
@@ -301,7 +384,10 @@ mod tests {
         let wiped = said(&introduction(1, 3), &BTreeMap::new());
         assert_eq!(refusal(&wiped, &pins), Code::Incarnation);
         let intact = said(&introduction(1, 2), &BTreeMap::new());
-        assert_eq!(intact.check(&introduction(0, 1), &pins, None), Ok(()));
+        assert_eq!(
+            intact.check(&introduction(0, 1), &known(&pins), None),
+            Ok(())
+        );
     }
 
     #[test]
@@ -313,8 +399,8 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_of_nine_members_fits_its_limit() {
-        let pins = (0..9).map(|id| (NodeId(id), [1; 16])).collect();
+    fn a_hello_of_nine_members_that_are_all_replaced_fits_its_limit() {
+        let pins = (0..18).map(|id| (NodeId(id), [1; 16])).collect();
         let mut me = introduction(0, 1);
         me.peer_address = "a".repeat(253) + ":65535";
         me.client_address.clone_from(&me.peer_address);

@@ -11,7 +11,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt::Write as _,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -102,8 +102,9 @@ pub struct DataDir {
 
 impl DataDir {
     /// Locks the directory at `path` and reads whose it is. An absent or empty one is made node
-    /// `node_id`'s, in a cluster of `peers`; whatever step a crash interrupts, the next start
-    /// finds either nothing that counts or all of it.
+    /// `node_id`'s, as a founder of a cluster of `peers`, or in the cluster `joins`, where it waits
+    /// to be added; whatever step a crash interrupts, the next start finds either nothing that
+    /// counts or all of it.
     ///
     /// # Errors
     /// When the directory is locked, foreign, newer or damaged, or the system refuses.
@@ -111,6 +112,7 @@ impl DataDir {
         path: &Path,
         node_id: NodeId,
         peers: &BTreeMap<NodeId, String>,
+        joins: Option<[u8; 16]>,
     ) -> Result<DataDir, StartError> {
         create_directory(path).map_err(|error| StartError::io(path, error))?;
         let lock = lock(path)?;
@@ -121,7 +123,7 @@ impl DataDir {
             Err(error) => return Err(StartError::io(&identity_path, error)),
         };
         if let Some(identity) = &known {
-            check_owner(path, identity, node_id, peers)?;
+            check_owner(path, identity, node_id)?;
         }
         let is_fresh = log_is_absent(path)?;
         let (identity, pins) = match known {
@@ -135,7 +137,17 @@ impl DataDir {
             }
             // No log, no memory of votes: whoever knew this directory must not take it for what it
             // was. The cluster stays the one that it was made for.
-            known => create(path, node_id, known.map(|old| old.cluster_id), peers)?,
+            Some(known) => create(path, known)?,
+            None => {
+                check_unused(path)?;
+                let first = Identity {
+                    cluster_id: joins.unwrap_or_else(|| first_cluster_id(peers)),
+                    node_id,
+                    incarnation: Incarnation::default(),
+                    members: joins.map_or_else(|| peers.clone(), |_| BTreeMap::new()),
+                };
+                create(path, first)?
+            }
         };
         Ok(DataDir {
             identity,
@@ -144,6 +156,16 @@ impl DataDir {
             is_fresh,
             _lock: lock,
         })
+    }
+
+    /// Whether the directory at `path` knows its cluster.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub fn has_identity(path: &Path) -> Result<bool, StartError> {
+        let path = path.join(IDENTITY_FILE);
+        path.try_exists()
+            .map_err(|error| StartError::io(&path, error))
     }
 
     /// Whether no process uses the directory at `path`, which may be absent.
@@ -181,18 +203,15 @@ impl DataDir {
         &self.pins
     }
 
-    /// Binds `node` to `incarnation` if it is the first one seen of it, durably before this
-    /// returns. `Ok(false)`: it is bound to another.
+    /// Binds `node` to `incarnation`, durably before this returns.
     ///
     /// # Errors
     /// Of the operating system; the process must stop, since nobody knows what the disk holds.
-    pub fn pin(&mut self, node: NodeId, incarnation: Incarnation) -> io::Result<bool> {
-        if let Some(pinned) = self.pins.get(&node) {
-            return Ok(*pinned == incarnation);
+    pub fn pin(&mut self, node: NodeId, incarnation: Incarnation) -> io::Result<()> {
+        match self.pins.insert(node, incarnation) {
+            Some(pinned) if pinned == incarnation => Ok(()),
+            _ => write_pins(&self.path, &self.pins),
         }
-        self.pins.insert(node, incarnation);
-        write_pins(&self.path, &self.pins)?;
-        Ok(true)
     }
 }
 
@@ -262,24 +281,14 @@ pub(super) fn log_is_absent(path: &Path) -> Result<bool, StartError> {
     }
 }
 
-/// Fills a directory that holds no log. The identity comes last, and all else is durable by then.
+/// Fills a directory that holds no log, with an incarnation of its own. The identity comes last,
+/// and all else is durable by then.
 fn create(
     path: &Path,
-    node_id: NodeId,
-    cluster_id: Option<[u8; 16]>,
-    peers: &BTreeMap<NodeId, String>,
+    mut identity: Identity,
 ) -> Result<(Identity, BTreeMap<NodeId, Incarnation>), StartError> {
-    if cluster_id.is_none() {
-        check_unused(path)?;
-    }
-    let incarnation = draw_incarnation()?;
-    let identity = Identity {
-        cluster_id: cluster_id.unwrap_or_else(|| first_cluster_id(peers)),
-        node_id,
-        incarnation,
-        members: peers.clone(),
-    };
-    let pins = BTreeMap::from([(node_id, incarnation)]);
+    identity.incarnation = draw_incarnation()?;
+    let pins = BTreeMap::from([(identity.node_id, identity.incarnation)]);
     let made = create_directory(&path.join(WAL_DIRECTORY))
         .and_then(|()| write_pins(path, &pins))
         .and_then(|()| write_identity(path, &identity));
@@ -319,44 +328,18 @@ fn check_unused(path: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-fn check_owner(
-    path: &Path,
-    identity: &Identity,
-    node_id: NodeId,
-    peers: &BTreeMap<NodeId, String>,
-) -> Result<(), StartError> {
-    let foreign = |problem| {
-        Err(StartError::Foreign {
-            directory: path.to_owned(),
-            problem,
-        })
-    };
-    if identity.node_id != node_id {
-        let owner = identity.node_id;
-        return foreign(format!(
+fn check_owner(path: &Path, identity: &Identity, node_id: NodeId) -> Result<(), StartError> {
+    let owner = identity.node_id;
+    if owner == node_id {
+        return Ok(());
+    }
+    Err(StartError::Foreign {
+        directory: path.to_owned(),
+        problem: format!(
             "it is node {owner}'s, not node {node_id}'s; start it with --node-id {owner} or give \
              node {node_id} its own directory"
-        ));
-    }
-    let (made, given) = (ids(&identity.members), ids(peers));
-    if made != given {
-        return foreign(format!(
-            "it was made for nodes {}, but --peers names {}; give the same ids (addresses may \
-             change)",
-            list(&made),
-            list(&given)
-        ));
-    }
-    Ok(())
-}
-
-fn ids(members: &BTreeMap<NodeId, String>) -> BTreeSet<NodeId> {
-    members.keys().copied().collect()
-}
-
-fn list(ids: &BTreeSet<NodeId>) -> String {
-    let ids: Vec<String> = ids.iter().map(NodeId::to_string).collect();
-    ids.join(",")
+        ),
+    })
 }
 
 /// FNV-1a of 128 bits (draft-eastlake-fnv §5) over `--peers`, sorted by id: nodes that were given
@@ -467,7 +450,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Result<DataDir, StartError> {
-        DataDir::open(path, NodeId(0), &three())
+        DataDir::open(path, NodeId(0), &three(), None)
     }
 
     /// Opens a new directory below `root`, with the log that a node makes at once.
@@ -489,13 +472,13 @@ mod tests {
     fn a_new_directory_is_made_with_its_parents_and_found_again() {
         let root = tempfile::tempdir().expect("temporary directory");
         let path = root.path().join("deep/er");
-        let made = DataDir::open(&path, NodeId(1), &three()).expect("made");
+        let made = DataDir::open(&path, NodeId(1), &three(), None).expect("made");
         assert!(made.is_fresh());
         assert_eq!(made.pins()[&NodeId(1)], made.identity.incarnation);
         fs::write(made.wal_path().join("0000000001.wal"), "a log").expect("written");
         let (identity, owner) = (made.identity.clone(), made.owner());
         drop(made);
-        let found = DataDir::open(&path, NodeId(1), &three()).expect("found");
+        let found = DataDir::open(&path, NodeId(1), &three(), None).expect("found");
         assert!(!found.is_fresh());
         assert_eq!((&found.identity, found.owner()), (&identity, owner));
         assert_eq!(owner[..16], identity.cluster_id);
@@ -508,7 +491,7 @@ mod tests {
         let root = tempfile::tempdir().expect("temporary directory");
         let reordered = peers("2@c:3,0@a:1,1@b:2");
         let zero = open(&root.path().join("0")).expect("made").identity;
-        let one = DataDir::open(&root.path().join("1"), NodeId(1), &reordered).expect("made");
+        let one = DataDir::open(&root.path().join("1"), NodeId(1), &reordered, None).expect("made");
         assert_eq!(zero.cluster_id, one.identity.cluster_id);
         assert_ne!(zero.incarnation, one.identity.incarnation);
         let other = first_cluster_id(&peers("0@a:1,1@b:2,2@c:4"));
@@ -537,23 +520,32 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_another_node_or_of_other_members_is_foreign() {
+    fn a_directory_of_another_node_is_foreign() {
         let root = tempfile::tempdir().expect("temporary directory");
         let path = used(root.path());
-        let error = DataDir::open(&path, NodeId(1), &three()).expect_err("another node");
+        let error = DataDir::open(&path, NodeId(1), &three(), None).expect_err("another node");
         assert_eq!(error.exit_code(), 5);
         assert!(
             error.to_string().contains("it is node 0's, not node 1's"),
             "{error}"
         );
-        let more = peers("0@a:1,1@b:2,3@c:3");
-        let error = DataDir::open(&path, NodeId(0), &more).expect_err("other members");
-        assert_eq!(error.exit_code(), 5);
-        assert!(
-            error
-                .to_string()
-                .contains("made for nodes 0,1,2, but --peers names 0,1,3")
-        );
+    }
+
+    #[test]
+    fn a_node_that_joins_has_the_cluster_it_was_told_and_no_members() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let path = root.path().join("node");
+        assert!(!DataDir::has_identity(&path).expect("looked"));
+        let joins = |id| DataDir::open(&path, NodeId(7), &three(), id).expect("made");
+        let made = joins(Some([5; 16]));
+        assert_eq!(made.identity.cluster_id, [5; 16]);
+        assert!(made.identity.members.is_empty());
+        drop(made);
+        assert!(DataDir::has_identity(&path).expect("looked"));
+        // Without a log it is made anew, as what it was.
+        let again = joins(None);
+        assert!(again.identity.members.is_empty());
+        assert_eq!(again.identity.cluster_id, [5; 16]);
     }
 
     #[test]
@@ -561,8 +553,16 @@ mod tests {
         let root = tempfile::tempdir().expect("temporary directory");
         let path = used(root.path());
         let before = open(&path).expect("found").identity;
-        let moved = DataDir::open(&path, NodeId(0), &peers("0@x:1,1@y:1,2@z:1")).expect("found");
+        let moved =
+            DataDir::open(&path, NodeId(0), &peers("0@x:1,1@y:1,2@z:1"), None).expect("found");
         assert_eq!(moved.identity, before);
+        drop(moved);
+        let more = peers("0@a:1,1@b:2,3@c:3");
+        let other = DataDir::open(&path, NodeId(0), &more, None).expect("found");
+        assert_eq!(
+            other.identity, before,
+            "who the members are is not a flag's affair any more"
+        );
     }
 
     #[test]
@@ -592,22 +592,21 @@ mod tests {
         let path = used(root.path());
         let before = open(&path).expect("found").identity;
         fs::remove_dir_all(path.join(WAL_DIRECTORY)).expect("removed");
-        let after = DataDir::open(&path, NodeId(0), &peers("0@x:1,1@y:1,2@z:1")).expect("made");
+        let after =
+            DataDir::open(&path, NodeId(0), &peers("0@x:1,1@y:1,2@z:1"), None).expect("made");
         assert!(after.is_fresh());
         assert_eq!(after.identity.cluster_id, before.cluster_id);
         assert_ne!(after.identity.incarnation, before.incarnation);
     }
 
     #[test]
-    fn the_first_incarnation_is_pinned_and_survives_a_restart() {
+    fn a_pin_survives_a_restart() {
         let root = tempfile::tempdir().expect("temporary directory");
         let path = used(root.path());
         let mut directory = open(&path).expect("found");
-        assert!(directory.pin(NodeId(1), [1; 16]).expect("durable"));
-        assert!(directory.pin(NodeId(1), [1; 16]).expect("durable"));
+        directory.pin(NodeId(1), [1; 16]).expect("durable");
         drop(directory);
-        let mut directory = open(&path).expect("found");
-        assert!(!directory.pin(NodeId(1), [2; 16]).expect("durable"));
+        let directory = open(&path).expect("found");
         assert_eq!(directory.pins()[&NodeId(1)], [1; 16]);
     }
 

@@ -31,7 +31,8 @@ const CLOSED: &str = "it closed the connection";
 /// Our way to one member.
 pub(super) struct Link {
     node: NodeId,
-    name: String,
+    /// Where to look for it, in turn.
+    places: Vec<String>,
     state: State,
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
@@ -40,6 +41,8 @@ pub(super) struct Link {
     retry_ms: u64,
     /// How often it was tried since the start.
     attempts: usize,
+    /// Where it was last looked for.
+    place: String,
     /// Whether the other end had closed when the socket was last ready.
     ended: bool,
     /// Why the last attempt failed, until it was told.
@@ -77,10 +80,11 @@ pub(super) enum LinkEvent {
 }
 
 impl Link {
-    pub(super) fn new(node: NodeId, name: String) -> Link {
+    pub(super) fn new(node: NodeId, places: Vec<String>) -> Link {
         Link {
             node,
-            name,
+            places,
+            place: String::new(),
             state: State::Idle { until_ms: 0 },
             queue: VecDeque::new(),
             queued_bytes: 0,
@@ -92,13 +96,23 @@ impl Link {
         }
     }
 
-    /// The `host:port` to look up, if it is time to try again, and how often it was tried before.
+    /// From now on it is looked for there.
+    pub(super) fn set_places(&mut self, places: Vec<String>) {
+        self.places = places;
+    }
+
+    /// The `host:port` to look up, if it is time to try again, and how often that was tried before.
     pub(super) fn due(&mut self, now_ms: u64) -> Option<(&str, usize)> {
         match self.state {
             State::Idle { until_ms } if now_ms >= until_ms => {
                 self.state = State::Resolving;
+                let (turn, at) = (
+                    self.attempts / self.places.len(),
+                    self.attempts % self.places.len(),
+                );
                 self.attempts += 1;
-                Some((&self.name, self.attempts - 1))
+                self.place.clone_from(&self.places[at]);
+                Some((&self.place, turn))
             }
             State::Connecting { until_ms, .. } | State::Greeting { until_ms, .. }
                 if now_ms >= until_ms =>
@@ -211,7 +225,7 @@ impl Link {
 
     /// Gives the connection up and tries again later.
     pub(super) fn fail(&mut self, now_ms: u64, why: &str) {
-        self.failure = Some(format!("{}: {why}", self.name));
+        self.failure = Some(format!("{}: {why}", self.place));
         // From half of it to all, so that members which lost each other do not dial in step; the
         // moment of the failure is chance enough.
         let spread_ms = now_ms.wrapping_mul(31) % (self.retry_ms / 2);
@@ -318,7 +332,6 @@ mod tests {
             client_address: String::new(),
             heartbeat_ms: 50,
             election_timeout_ms: 150,
-            members: Vec::new(),
         };
         let mut frame = Vec::new();
         hello::encode(&me, &BTreeMap::new(), None, &mut frame);
@@ -331,7 +344,7 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let mut poll = Poll::new().expect("a poll");
         let mut buffer = [0; READ_BYTES];
-        let mut link = Link::new(NodeId(1), address.to_string());
+        let mut link = Link::new(NodeId(1), vec![address.to_string()]);
         link.connect(address, poll.registry(), 0)
             .expect("it listens");
         wait(&mut poll, Event::is_writable);

@@ -16,6 +16,12 @@ pub(super) fn level(note: &Note) -> Level {
         | Note::SnapshotTaken { .. }
         | Note::SnapshotOffered { .. }
         | Note::SnapshotInstalled { .. }
+        | Note::ConfigAppended { .. }
+        | Note::ConfigUndone
+        | Note::ConfigCommitted { .. }
+        | Note::CaughtUp { .. }
+        | Note::ChangeDone { .. }
+        | Note::ChangeGivenUp
         | Note::TransferBegun { .. }
         | Note::TransferGivenUp { .. } => Level::INFO,
         _ => Level::TRACE,

@@ -7,12 +7,14 @@ mod hello;
 mod identity;
 mod inbound;
 mod jobs;
+mod join;
 mod link;
 mod log_line;
 mod network;
 mod peer_list;
 mod resolver;
 mod restored;
+mod roster;
 mod sealed;
 mod socket;
 mod stopped;
@@ -46,6 +48,7 @@ use handle::{HandleMaker, Shared};
 use hello::Introduction;
 use jobs::Jobs;
 use network::{NODE_ID_MAX, Network, WAKER};
+use roster::Roster;
 
 pub use error::{Fatal, StartError};
 pub use handle::{Answer, Backup, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
@@ -63,8 +66,13 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 pub struct Config {
     /// This node's id.
     pub node_id: NodeId,
-    /// Every member with the `host:port` where it accepts peers; the same on every node.
+    /// The members that found the cluster, each with the `host:port` where it accepts others; the
+    /// same on every node. Once the log says who is a member, only where to look for them.
     pub peers: BTreeMap<NodeId, String>,
+    /// Not to found a cluster, but to wait to be added to the one of `peers`.
+    pub join: bool,
+    /// The `host:port` where other nodes reach this one, as they are told.
+    pub peer_address: String,
     /// The `host:port` to accept peers on.
     pub raft_listen: String,
     /// The `host:port` where clients reach this node, as others are told.
@@ -99,9 +107,14 @@ impl Node {
                 "node id {id} exceeds {NODE_ID_MAX}"
             )));
         }
-        let options = fsm_options(&config)?;
-        let data_dir = DataDir::open(&config.data_dir, config.node_id, &config.peers)?;
+        let mut options = fsm_options(&config)?;
+        let joins = match config.join && !DataDir::has_identity(&config.data_dir)? {
+            true => Some(join::cluster_of(&config)?),
+            false => None,
+        };
+        let data_dir = DataDir::open(&config.data_dir, config.node_id, &config.peers, joins)?;
         let listener = bind(&config.raft_listen)?;
+        options.config = first_config(&data_dir.identity.members);
         let (replica, log_is_empty) = open_replica(&config, options, &data_dir)?;
         let system = |error| StartError::System {
             doing: "starting the event loop",
@@ -119,6 +132,16 @@ impl Node {
         });
         let (handles, requests) = handle::queue(Arc::clone(&shared));
         let me = introduction(&config, &data_dir);
+        let in_force = Arc::clone(&replica.status().config);
+        let roster = Roster::new(
+            config.node_id,
+            config.peers.clone(),
+            in_force,
+            me.description(),
+        );
+        if let Some(text) = roster.disagreement() {
+            tracing::warn!("{text}");
+        }
         let network = Network::new(
             poll,
             listener,
@@ -126,7 +149,7 @@ impl Node {
             me,
             data_dir,
             log_is_empty,
-            &config.peers,
+            roster,
         )
         .map_err(system)?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -141,7 +164,6 @@ impl Node {
             clock: Clock::new(),
             late_ticks_max: ticks(config.heartbeat_ms),
             election_timeout_ticks: ticks(config.election_timeout_ms),
-            is_alone: config.peers.len() == 1,
             open: BTreeMap::new(),
             next_token: 0,
             out: Outbox::default(),
@@ -265,9 +287,8 @@ fn fsm_options(config: &Config) -> Result<raft::Options, StartError> {
         doing: "seeding the election timeouts",
         error: io::Error::other(error),
     };
-    let voters = first_config(&config.peers);
     let seed = getrandom::u64().map_err(system)?;
-    let mut options = raft::Options::new(config.node_id, voters, seed);
+    let mut options = raft::Options::new(config.node_id, raft::Config::default(), seed);
     options.heartbeat_ticks = ticks(config.heartbeat_ms);
     options.election_timeout_ticks = ticks(config.election_timeout_ms);
     if options.heartbeat_ticks >= options.election_timeout_ticks {
@@ -292,15 +313,10 @@ fn introduction(config: &Config, data_dir: &DataDir) -> Introduction {
         cluster_id: data_dir.identity.cluster_id,
         node_id: config.node_id,
         incarnation: data_dir.identity.incarnation,
-        peer_address: config
-            .peers
-            .get(&config.node_id)
-            .cloned()
-            .unwrap_or_default(),
+        peer_address: config.peer_address.clone(),
         client_address: config.client_address.clone(),
         heartbeat_ms: config.heartbeat_ms,
         election_timeout_ms: config.election_timeout_ms,
-        members: config.peers.keys().copied().collect(),
     }
 }
 

@@ -16,14 +16,19 @@ use rustix::io::Errno;
 
 use super::{
     handle::Shared,
-    hello::{self, Hello, Introduction, Refusal},
+    hello::{self, Hello, Introduction, Known, Refusal},
     identity::DataDir,
     inbound::{Inbound, Received},
     link::{Link, LinkEvent},
     resolver::Resolver,
+    roster::Roster,
     socket::{self, READ_BYTES},
 };
-use crate::{codec::Packet, proto::peer::refusal::Code, raft::NodeId};
+use crate::{
+    codec::Packet,
+    proto::peer::refusal::Code,
+    raft::{Config, Description, Incarnation, NodeId},
+};
 
 /// Tokens of connections that we opened are node ids; those of accepted ones count up from here.
 const FIRST_INBOUND: usize = 1 << 32;
@@ -70,10 +75,10 @@ pub(super) struct Network {
     me: Introduction,
     data_dir: DataDir,
     log_was_empty: bool,
+    roster: Roster,
     links: BTreeMap<NodeId, Link>,
     inbound: BTreeMap<usize, Inbound>,
     next_inbound: usize,
-    client_addresses: BTreeMap<NodeId, String>,
     greeted: BTreeSet<NodeId>,
     up: BTreeSet<NodeId>,
     /// By member, and all strangers together: who invents ids must fill neither memory nor disk.
@@ -83,8 +88,8 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Connections to and from the members in `names`, on a bound listener. A log that was empty
-    /// at the start may have been wiped.
+    /// Connections to and from the nodes of `roster`, on a bound listener. A log that was empty at
+    /// the start may have been wiped.
     ///
     /// # Errors
     /// When the system does not let the listener be polled.
@@ -95,15 +100,11 @@ impl Network {
         me: Introduction,
         data_dir: DataDir,
         log_was_empty: bool,
-        names: &BTreeMap<NodeId, String>,
+        roster: Roster,
     ) -> io::Result<Network> {
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
-        let others = names.iter().filter(|(node, _)| **node != me.node_id);
-        let links = others
-            .map(|(&node, name)| (node, Link::new(node, name.clone())))
-            .collect();
-        Ok(Network {
+        let mut network = Network {
             poll,
             events: Events::with_capacity(256),
             listener,
@@ -111,11 +112,11 @@ impl Network {
                 // It fails only when the loop is gone, and with it the need.
                 let _ = shared.waker.wake();
             }),
-            client_addresses: BTreeMap::from([(me.node_id, me.client_address.clone())]),
             me,
             data_dir,
             log_was_empty,
-            links,
+            roster,
+            links: BTreeMap::new(),
             inbound: BTreeMap::new(),
             next_inbound: FIRST_INBOUND,
             greeted: BTreeSet::new(),
@@ -123,7 +124,67 @@ impl Network {
             logged_ms: BTreeMap::new(),
             accept: Accept::Drained,
             buffer: Box::new([0; READ_BYTES]),
-        })
+        };
+        network.follow_roster();
+        Ok(network)
+    }
+
+    /// The log may say something new about who the members are.
+    ///
+    /// # Errors
+    /// When this node has to stop.
+    pub(super) fn take_configs(
+        &mut self,
+        effective: &Arc<Config>,
+        committed: &Arc<Config>,
+    ) -> Result<(), NetworkError> {
+        if !self.roster.take_configs(effective, committed) {
+            return Ok(());
+        }
+        for &node in effective.members().keys() {
+            let heard = self.roster.heard(node).and_then(|said| said.incarnation);
+            self.pin(node, heard)?;
+        }
+        let roster = &self.roster;
+        self.inbound.retain(|_, inbound| {
+            let from = inbound.from();
+            from.is_none_or(|node| !roster.is_retired(node))
+        });
+        self.follow_roster();
+        Ok(())
+    }
+
+    /// What members said of themselves since, and the log should have.
+    pub(super) fn take_news(&mut self) -> Vec<(NodeId, Description)> {
+        self.roster.take_news()
+    }
+
+    /// Keeps a link to each node that one is wanted to.
+    fn follow_roster(&mut self) {
+        let there: BTreeSet<NodeId> = self.inbound.values().filter_map(Inbound::from).collect();
+        let mut wanted = self.roster.wanted(|node| there.contains(&node));
+        self.links.retain(|node, _| wanted.contains_key(node));
+        self.up.retain(|node| wanted.contains_key(node));
+        for (node, link) in &mut self.links {
+            link.set_places(wanted.remove(node).expect("just retained"));
+        }
+        for (node, places) in wanted {
+            self.links.insert(node, Link::new(node, places));
+        }
+    }
+
+    /// Binds a member's id to its data directory, durably: to the one that the log names, else to
+    /// the first that was seen here.
+    fn pin(&mut self, node: NodeId, seen: Option<Incarnation>) -> Result<(), NetworkError> {
+        let logged = self.roster.incarnation(node);
+        let pinned = self.data_dir.pins().get(&node).copied();
+        match logged.or(pinned).or(seen) {
+            Some(incarnation) if pinned != Some(incarnation) && self.roster.is_member(node) => self
+                .data_dir
+                .pin(node, incarnation)
+                .map_err(NetworkError::Pin),
+            _ => Ok(()),
+        }
     }
 
     /// Waits for something to happen, no longer than `timeout`, and looks after it.
@@ -257,6 +318,7 @@ impl Network {
         self.inbound
             .retain(|_, inbound| !inbound.is_overdue(now_ms));
         self.log_links();
+        self.follow_roster();
     }
 
     fn log_links(&mut self) {
@@ -276,10 +338,7 @@ impl Network {
 
     /// Where a member serves clients; empty while it has not said so.
     pub(super) fn client_address(&self, node: NodeId) -> String {
-        self.client_addresses
-            .get(&node)
-            .cloned()
-            .unwrap_or_default()
+        self.roster.client_address(node)
     }
 
     fn accept(&mut self, now_ms: u64) -> Accept {
@@ -326,7 +385,10 @@ impl Network {
     fn connect_resolved(&mut self, now_ms: u64) {
         let found: Vec<_> = self.resolver.found().collect();
         for (node, address) in found {
-            let link = self.links.get_mut(&node).expect("asked for a link");
+            // It may have been removed since.
+            let Some(link) = self.links.get_mut(&node) else {
+                continue;
+            };
             let connected = match address {
                 Ok(address) => link.connect(address, self.poll.registry(), now_ms),
                 Err(error) => Err(error),
@@ -345,7 +407,8 @@ impl Network {
             LinkEvent::Nothing => {}
             LinkEvent::Connected => {
                 let mut hello = Vec::new();
-                hello::encode(&self.me, self.data_dir.pins(), None, &mut hello);
+                let pins = self.roster.pins(self.data_dir.pins());
+                hello::encode(&self.me, &pins, None, &mut hello);
                 link.greet(hello, now_ms);
             }
             LinkEvent::Answered(hello) => match self.judge(&hello, Some(node), now_ms)? {
@@ -385,7 +448,8 @@ impl Network {
     /// Answers with our hello. Returns whether it could be said.
     fn reply(&self, inbound: &mut Inbound, refusal: Option<Refusal>) -> bool {
         let mut answer = Vec::new();
-        hello::encode(&self.me, self.data_dir.pins(), refusal, &mut answer);
+        let pins = self.roster.pins(self.data_dir.pins());
+        hello::encode(&self.me, &pins, refusal, &mut answer);
         inbound.answer(&answer)
     }
 
@@ -400,9 +464,13 @@ impl Network {
         now_ms: u64,
     ) -> Result<Result<(), Refusal>, NetworkError> {
         let node = hello.node_id;
-        let mut checked = hello.check(&self.me, self.data_dir.pins(), expected);
+        let known = Known {
+            pins: self.roster.pins(self.data_dir.pins()),
+            is_retired: self.roster.is_retired(node),
+        };
+        let mut checked = hello.check(&self.me, &known, expected);
         if checked.is_ok() && hello.replaces(&self.me) {
-            if self.log_was_empty {
+            if self.log_was_empty && self.roster.is_expected(node) {
                 return Err(NetworkError::Replaced);
             }
             let reason = format!("at node {node}, {}", hello::wiped(self.me.node_id));
@@ -418,9 +486,7 @@ impl Network {
             self.complain(Some(node), "refuses us", &text, now_ms);
             return Ok(Err(Refusal::new(Code::Unspecified, "you refused first")));
         }
-        self.data_dir
-            .pin(node, hello.incarnation)
-            .map_err(NetworkError::Pin)?;
+        self.pin(node, Some(hello.incarnation))?;
         let ours = (self.me.heartbeat_ms, self.me.election_timeout_ms);
         let theirs = (hello.heartbeat_ms, hello.election_timeout_ms);
         if self.greeted.insert(node) && ours != theirs {
@@ -433,8 +499,7 @@ impl Network {
                 ours.1
             );
         }
-        self.client_addresses
-            .insert(node, hello.client_address.clone());
+        self.roster.hear(node, hello.description());
         Ok(Ok(()))
     }
 

@@ -190,13 +190,13 @@ mod tests {
         drop(begun);
         // No node starts on the half of it.
         let three = peers("0@a:1,1@b:2,2@c:3");
-        DataDir::open(&path, NodeId(0), &three).expect_err("no identity");
+        DataDir::open(&path, NodeId(0), &three, None).expect_err("no identity");
 
         let begun = RestoredDir::begin(&path).expect("begun anew");
         fs::write(begun.wal_path().join("0000000001.wal"), "whole").expect("written");
         let identity = begun.identity([7; 16], NodeId(0), &three).expect("made");
         begun.finish(&identity).expect("done");
-        let opened = DataDir::open(&path, NodeId(0), &three).expect("a node's directory");
+        let opened = DataDir::open(&path, NodeId(0), &three, None).expect("a node's directory");
         assert_eq!(opened.identity, identity);
         assert!(!opened.is_fresh());
         drop(opened);

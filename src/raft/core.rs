@@ -235,6 +235,12 @@ impl Raft {
         self.core.configs.iter()
     }
 
+    /// The configuration in force: the last in the log, committed or not (§6).
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        self.core.configs.last().1
+    }
+
     /// The newest configuration that is known to be committed.
     #[must_use]
     pub fn committed_config(&self) -> &Arc<Config> {

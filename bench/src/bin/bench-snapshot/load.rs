@@ -163,6 +163,8 @@ pub fn config(id: u64, peers: &BTreeMap<NodeId, String>, data_dir: &Path) -> Con
         node_id: NodeId(id),
         peers: peers.clone(),
         raft_listen: peers[&NodeId(id)].clone(),
+        peer_address: peers[&NodeId(id)].clone(),
+        join: false,
         client_address: String::new(),
         data_dir: data_dir.to_owned(),
         heartbeat_ms: 50,
