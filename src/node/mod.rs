@@ -200,6 +200,12 @@ impl Node {
         }
     }
 
+    /// Whether the node has stopped, asked to or not.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits until the node has stopped.
     ///
     /// # Errors

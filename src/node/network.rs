@@ -477,6 +477,10 @@ impl Network {
             checked = Err(Refusal::new(Code::Incarnation, reason));
         }
         if let Err(refusal) = checked {
+            if refusal.code == Code::Joining {
+                tracing::info!("{}", refusal.reason);
+                return Ok(Err(refusal));
+            }
             let member = self.links.contains_key(&node).then_some(node);
             self.complain(member, refusal.code.as_str_name(), &refusal.reason, now_ms);
             return Ok(Err(refusal));

@@ -56,7 +56,7 @@ impl Leader {
             is_described: false,
             now: 0,
         };
-        leader.follow_config(core);
+        leader.follow_config(core, core.log.last().index);
         leader.first = core.append_own(EntryKind::NO_OP, Bytes::new());
         leader.send_appends(core, out);
         leader

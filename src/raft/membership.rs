@@ -303,19 +303,19 @@ impl Leader {
             config: Arc::clone(&config),
         });
         core.configs.push(pos.index, config);
-        self.follow_config(core);
+        self.follow_config(core, pos.index.before());
         self.send_appends(core, out);
     }
 
-    /// Appends go to everyone who is a member by any configuration that may yet be in force.
-    pub(super) fn follow_config(&mut self, core: &Core) {
+    /// Appends go to everyone who is a member by any configuration that may yet be in force; to
+    /// whoever is new from behind `last`.
+    pub(super) fn follow_config(&mut self, core: &Core, last: Index) {
         let id = core.options.id;
         let wanted = |node: NodeId| {
             let mut configs = core.configs.since(core.commit);
             node != id && configs.any(|config| config.contains(node))
         };
         self.peers.retain(|&node, _| wanted(node));
-        let last = core.log.last().index;
         for config in core.configs.since(core.commit) {
             for &node in config.members().keys().filter(|&&node| node != id) {
                 let peer = || Progress::new(last, self.now);
@@ -338,7 +338,7 @@ impl Leader {
             if self.peers.keys().any(|&node| !config.contains(node)) {
                 self.send_heartbeats(core, out);
             }
-            self.follow_config(core);
+            self.follow_config(core, core.log.last().index);
         }
         self.advance_change(core, out);
         if self.is_removed(core) && self.transfer.is_none() {

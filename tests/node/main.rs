@@ -1,107 +1,16 @@
-//! Three nodes in one process, on real sockets and disks, driven through their handles.
+//! Nodes in one process, on real sockets and disks, driven through their handles.
 
-use std::{
-    collections::BTreeMap,
-    net::TcpListener,
-    path::Path,
-    time::{Duration, Instant},
-};
+mod members;
+mod support;
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::unbounded;
 use raftkv::{
-    node::{Answer, Config, Handle, Node, Request},
-    raft::{NodeId, RoleName, Token},
+    node::{Answer, Request},
+    raft::Token,
     replica::Operation,
 };
 
-/// Longer than anything here takes, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Member {
-    node: Node,
-    handle: Handle,
-    answers: Receiver<(Token, Answer)>,
-}
-
-fn free_addresses(count: usize) -> Vec<String> {
-    let bound: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    bound
-        .iter()
-        .map(|l| l.local_addr().expect("bound").to_string())
-        .collect()
-}
-
-fn start(id: u64, addresses: &[String], dir: &Path) -> Member {
-    let peers: BTreeMap<NodeId, String> =
-        (0..).map(NodeId).zip(addresses.iter().cloned()).collect();
-    let config = Config {
-        node_id: NodeId(id),
-        raft_listen: addresses[id as usize].clone(),
-        peer_address: addresses[id as usize].clone(),
-        join: false,
-        client_address: format!("client-{id}"),
-        data_dir: dir.join(id.to_string()),
-        peers,
-        heartbeat_ms: 50,
-        election_timeout_ms: 150,
-        snapshot_log_bytes: 64 << 20,
-    };
-    let node = Node::start(config).expect("the node starts");
-    let (sender, answers) = unbounded();
-    let handle = node.handle(sender, || {});
-    Member {
-        node,
-        handle,
-        answers,
-    }
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn leader_of(members: &[Member]) -> Option<usize> {
-    members
-        .iter()
-        .position(|m| m.handle.status().role == RoleName::Leader)
-}
-
-impl Member {
-    fn ask(&self, operation: Operation) -> Answer {
-        let request = Request {
-            token: Token(1),
-            operation,
-        };
-        self.handle.submit(request).expect("queued");
-        self.handle.wake();
-        self.answers.recv_timeout(PATIENCE).expect("an answer").1
-    }
-
-    fn stop(self) {
-        self.node.stopper().stop();
-        self.node.wait().expect("a clean stop");
-    }
-}
-
-fn put(key: &'static str, value: &'static str) -> Operation {
-    Operation::Put {
-        key: key.into(),
-        value: value.into(),
-    }
-}
-
-fn get(key: &'static str) -> Operation {
-    Operation::Get { key: key.into() }
-}
+use support::{Member, PATIENCE, free_addresses, get, leader_of, put, start, wait_for};
 
 #[test]
 fn three_nodes_replicate_hand_over_and_remember() {
