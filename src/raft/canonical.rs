@@ -64,6 +64,7 @@ pub fn reduce(raft: &mut Raft) {
                 transfer.since = 1;
             }
             if let Some(conducted) = &mut leader.conducted {
+                conducted.since = 1;
                 conducted.catch_up.values_mut().for_each(|of| of.since = 1);
             }
         }
@@ -205,6 +206,7 @@ impl Encoder<'_> {
     fn conducted(&mut self, conducted: &Conducted) {
         let Conducted {
             change,
+            since: _,
             catch_up,
             given_up,
         } = conducted;

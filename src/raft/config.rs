@@ -88,16 +88,8 @@ impl Config {
             let ids = members.iter().filter(move |(_, member)| has(member));
             ids.map(|(&id, _)| id).collect()
         };
-        let (old, new) = match planted!("learner_counts_in_the_quorum") {
-            true => (
-                with(Suffrage::Voter, Suffrage::Learner),
-                with(Suffrage::Voter, Suffrage::Learner),
-            ),
-            false => (
-                with(Suffrage::Voter, Suffrage::Leaving),
-                with(Suffrage::Voter, Suffrage::Joining),
-            ),
-        };
+        let old = with(Suffrage::Voter, Suffrage::Leaving);
+        let new = with(Suffrage::Voter, Suffrage::Joining);
         Config {
             members,
             retired,
@@ -163,6 +155,10 @@ impl Config {
             let union: Vec<NodeId> = self.voters().collect();
             return majority_min(&union, value);
         }
+        if planted!("learner_counts_in_the_quorum") && !self.is_joint() {
+            let all: Vec<NodeId> = self.members.keys().copied().collect();
+            return majority_min(&all, value);
+        }
         let old = majority_min(&self.old, &value);
         match self.is_joint() {
             true => old.min(majority_min(&self.new, value)),
@@ -173,6 +169,17 @@ impl Config {
     /// As [`Config::quorum_min`] would be without the old majority.
     pub(super) fn new_quorum_min(&self, value: impl Fn(NodeId) -> u64) -> u64 {
         majority_min(&self.new, value)
+    }
+
+    /// Whether a log may have this next after `before`: from C_old one gets to C_new through
+    /// C_old,new only (§6). Anything may follow where nobody votes: that is the configuration 0 of
+    /// a node which waits to be added, and of snapshots that it took before it knew better.
+    pub(super) fn follows(&self, before: &Config) -> bool {
+        let same = before.old == self.old && before.new == self.new;
+        let begins = !before.is_joint() && self.old == before.old;
+        let ends = before.is_joint() && !self.is_joint() && self.new == before.new;
+        let knows_none = before.old.is_empty() && before.new.is_empty();
+        same || begins || ends || knows_none
     }
 
     /// The configuration that a change begins with: who is to vote takes the log first.
@@ -380,6 +387,12 @@ pub struct Addition {
 }
 
 impl Addition {
+    /// Whether it is known to be another data directory than that of the member with its id.
+    pub(super) fn is_another(&self, member: &Member) -> bool {
+        let (known, seen) = (member.description.incarnation, self.description.incarnation);
+        known.is_some() && seen.is_some() && known != seen
+    }
+
     fn suffrage(&self) -> Suffrage {
         match self.votes {
             true => Suffrage::Voter,
@@ -393,10 +406,12 @@ impl Change {
     #[must_use]
     pub fn is_done_in(&self, config: &Config) -> bool {
         let added = self.add.iter().all(|(id, addition)| {
-            let suffrage = config.members.get(id).map(|member| member.suffrage);
-            suffrage == Some(addition.suffrage())
+            let member = config.members.get(id);
+            member.is_some_and(|member| {
+                member.suffrage == addition.suffrage() && !addition.is_another(member)
+            })
         });
-        added && !self.remove.iter().any(|&id| config.contains(id))
+        added && self.remove.is_subset(&config.retired)
     }
 
     /// Who is to vote and does not yet.

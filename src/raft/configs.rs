@@ -29,16 +29,28 @@ impl Configs {
 
     /// The configuration as of the entry at `index`.
     pub(super) fn at(&self, index: Index) -> &Arc<Config> {
-        let later = self.known.partition_point(|&(at, _)| at <= index);
-        &self.known[later.saturating_sub(1)].1
+        &self.from(index)[0].1
     }
 
     /// The configuration as of `index`, and all later ones.
     pub(super) fn since(&self, index: Index) -> impl Iterator<Item = &Arc<Config>> {
+        self.from(index).iter().map(|(_, config)| config)
+    }
+
+    fn from(&self, index: Index) -> &[(Index, Arc<Config>)] {
         let later = self.known.partition_point(|&(at, _)| at <= index);
-        self.known[later.saturating_sub(1)..]
-            .iter()
-            .map(|(_, config)| config)
+        &self.known[later.saturating_sub(1)..]
+    }
+
+    /// Whether `next`, which replace all from `from` on, each follow from the one before. Anything
+    /// follows configuration 0: the log need not have begun with what this node was started with.
+    pub(super) fn lead_to(&self, from: Index, next: &[(Index, Config)]) -> bool {
+        let (at, config) = &self.from(from.before())[0];
+        let mut before = (*at > Index::ZERO).then_some(&**config);
+        next.iter().all(|(_, config)| {
+            let before = before.replace(config);
+            before.is_none_or(|before| config.follows(before))
+        })
     }
 
     /// All, with their places.

@@ -79,7 +79,7 @@ pub(super) fn append(core: &mut Core, from: NodeId, mut append: Append, out: &mu
     if let Some(what) = malformed(&append) {
         return out.note(Note::Impossible { from, what });
     }
-    let Some(configs) = configs_of(&append) else {
+    let Some(mut configs) = configs_of(&append) else {
         let what = "a configuration that makes no sense";
         return out.note(Note::Impossible { from, what });
     };
@@ -120,6 +120,11 @@ pub(super) fn append(core: &mut Core, from: NodeId, mut append: Append, out: &mu
         // Figure 2, AppendEntries 3: drop only from a conflict on. An append that arrives
         // late and is a prefix of the log must not cut off what came after it.
         let from_index = first.pos.index;
+        configs.retain(|(at, _)| *at >= from_index);
+        if !core.configs.lead_to(from_index, &configs) {
+            let what = "a configuration that cannot come next";
+            return out.note(Note::Impossible { from, what });
+        }
         if from_index <= core.log.last().index {
             if from_index <= core.commit {
                 let what = "append conflicts with a committed entry";
@@ -131,7 +136,7 @@ pub(super) fn append(core: &mut Core, from: NodeId, mut append: Append, out: &mu
         for entry in append.entries.into_iter().skip(known) {
             core.append_theirs(entry);
         }
-        for (at, config) in configs.into_iter().filter(|(at, _)| *at >= from_index) {
+        for (at, config) in configs {
             core.take_config(at, config, out);
         }
     } else if known > 0 {

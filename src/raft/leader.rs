@@ -56,7 +56,7 @@ impl Leader {
             is_described: false,
             now: 0,
         };
-        leader.follow_config(core, core.log.last().index);
+        leader.follow_config(core);
         leader.first = core.append_own(EntryKind::NO_OP, Bytes::new());
         leader.send_appends(core, out);
         leader
@@ -214,6 +214,11 @@ impl Leader {
     ) {
         let (base, last) = (core.log.base().index, core.log.last().index);
         let Some(peer) = self.hear(from) else {
+            if let AppendOutcome::Match(index) = outcome {
+                // The entry by which it is no member may have arrived there only now: it learns
+                // that this has committed, and campaigns no more.
+                self.send_heartbeat(core, from, index, out);
+            }
             return out.note(Note::StaleReply { from });
         };
         match outcome {
@@ -368,20 +373,18 @@ impl Leader {
 
     pub(super) fn send_heartbeats(&self, core: &Core, out: &mut Effects) {
         for (&to, peer) in &self.peers {
-            // What the follower is not known to hold it must not commit: a heartbeat vouches for
-            // no entry.
-            let commit = core.commit.min(peer.matched);
-            let round = self.reads.round();
-            core.send(
-                to,
-                Message::Heartbeat {
-                    term: core.hard.term,
-                    commit,
-                    round,
-                },
-                out,
-            );
+            self.send_heartbeat(core, to, peer.matched, out);
         }
+    }
+
+    /// What the follower is not known to hold it must not commit: a heartbeat vouches for no entry.
+    fn send_heartbeat(&self, core: &Core, to: NodeId, matched: Index, out: &mut Effects) {
+        let heartbeat = Message::Heartbeat {
+            term: core.hard.term,
+            commit: core.commit.min(matched),
+            round: self.reads.round(),
+        };
+        core.send(to, heartbeat, out);
     }
 
     pub(super) fn send_appends(&mut self, core: &Core, out: &mut Effects) {

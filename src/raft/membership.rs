@@ -24,6 +24,8 @@ const SILENT_TIMEOUTS_MAX: u64 = 20;
 #[derive(Clone, Debug)]
 pub(super) struct Conducted {
     pub(super) change: Change,
+    /// The leader's tick when it began.
+    pub(super) since: u64,
     /// Of those who are to vote.
     pub(super) catch_up: BTreeMap<NodeId, CatchUp>,
     pub(super) given_up: Option<ChangeRefusal>,
@@ -160,6 +162,7 @@ impl Leader {
         validate(change, &config)?;
         self.conducted = Some(Conducted {
             change: change.clone(),
+            since: self.now,
             catch_up: BTreeMap::new(),
             given_up: None,
         });
@@ -214,7 +217,7 @@ impl Leader {
         if conducted.change.is_done_in(&config) {
             out.note(Note::ChangeDone { at });
             self.conducted = None;
-            return;
+            return self.redescribe(core, &config, out);
         }
         let prepared = config.with_learners(&conducted.change);
         if prepared != *config {
@@ -250,7 +253,7 @@ impl Leader {
         let timeout = u64::from(core.options.election_timeout_ticks);
         let conducted = self.conducted.as_mut().expect("a change");
         let mut all = true;
-        for &node in nodes {
+        for &node in nodes.iter().filter(|&&node| node != core.options.id) {
             let peer = self.peers.get(&node).expect("a learner");
             let round = |round| CatchUp {
                 goal: last,
@@ -275,7 +278,8 @@ impl Leader {
                 }
             }
             let silent = now - peer.heard_at;
-            if silent >= SILENT_TIMEOUTS_MAX * timeout {
+            let waited = silent.min(now - conducted.since);
+            if waited >= SILENT_TIMEOUTS_MAX * timeout {
                 return Err(ChangeRefusal::Silent(node));
             }
             all &= catch_up.is_close && silent < timeout;
@@ -297,25 +301,24 @@ impl Leader {
 
     fn append_config(&mut self, core: &mut Core, config: Config, out: &mut Effects) {
         let config = Arc::new(config);
-        let pos = core.append_own(EntryKind::CONFIG, config.encode());
-        out.note(Note::ConfigAppended {
-            at: pos.index,
-            config: Arc::clone(&config),
-        });
-        core.configs.push(pos.index, config);
-        self.follow_config(core, pos.index.before());
+        let at = core.log.last().index.next();
+        core.configs.push(at, Arc::clone(&config));
+        // Before the entry is there: it is the first that a new member is sent.
+        self.follow_config(core);
+        core.append_own(EntryKind::CONFIG, config.encode());
+        out.note(Note::ConfigAppended { at, config });
         self.send_appends(core, out);
     }
 
-    /// Appends go to everyone who is a member by any configuration that may yet be in force; to
-    /// whoever is new from behind `last`.
-    pub(super) fn follow_config(&mut self, core: &Core, last: Index) {
+    /// Appends go to everyone who is a member by any configuration that may yet be in force.
+    pub(super) fn follow_config(&mut self, core: &Core) {
         let id = core.options.id;
         let wanted = |node: NodeId| {
             let mut configs = core.configs.since(core.commit);
             node != id && configs.any(|config| config.contains(node))
         };
         self.peers.retain(|&node, _| wanted(node));
+        let last = core.log.last().index;
         for config in core.configs.since(core.commit) {
             for &node in config.members().keys().filter(|&&node| node != id) {
                 let peer = || Progress::new(last, self.now);
@@ -338,7 +341,7 @@ impl Leader {
             if self.peers.keys().any(|&node| !config.contains(node)) {
                 self.send_heartbeats(core, out);
             }
-            self.follow_config(core, core.log.last().index);
+            self.follow_config(core);
         }
         self.advance_change(core, out);
         if self.is_removed(core) && self.transfer.is_none() {
@@ -357,8 +360,6 @@ impl Leader {
 fn validate(change: &Change, config: &Config) -> Result<(), ChangeRefusal> {
     for (&id, addition) in &change.add {
         let member = config.members().get(&id);
-        let known = member.and_then(|member| member.description.incarnation);
-        let seen = addition.description.incarnation;
         if config.retired().contains(&id) {
             return Err(ChangeRefusal::Retired(id));
         }
@@ -368,7 +369,7 @@ fn validate(change: &Change, config: &Config) -> Result<(), ChangeRefusal> {
         if !addition.votes && config.votes(id) {
             return Err(ChangeRefusal::IsVoter(id));
         }
-        if known.is_some() && seen.is_some() && known != seen {
+        if member.is_some_and(|member| addition.is_another(member)) {
             return Err(ChangeRefusal::OtherIncarnation(id));
         }
     }

@@ -1,15 +1,16 @@
 //! The five properties of Figure 3, and what else needs a view of all nodes: one vote a term
 //! across restarts, nothing said before it is durable, nothing committed without a majority's
-//! disks, no stale read. Each is asserted as soon as a step could have broken it.
+//! disks, no stale read. While the configuration in force is C_old,new, a majority is one of each
+//! (§6). Each is asserted as soon as a step could have broken it.
 
 use std::collections::BTreeMap;
 
 use raftkv::raft::{
-    AppendOutcome, Entry, HardState, Index, LogPos, Message, NodeId, RoleName, Snapshot, Status,
-    Term, Token, VoteKind,
+    AppendOutcome, Change, ChangeState, Config, Entry, HardState, Index, LogPos, Message, NodeId,
+    RoleName, Snapshot, Status, Suffrage, Term, Token, VoteKind,
 };
 
-use crate::disk::{Disk, Image};
+use crate::disk::{Disk, Image, configs};
 
 /// What has happened so far, as no single node knows it.
 #[derive(Debug, Default)]
@@ -26,9 +27,21 @@ pub struct Checker {
     reads: BTreeMap<Token, (Index, u64)>,
     /// When the newest heartbeat left that a follower answered to a leader in its term.
     confirmed: BTreeMap<(NodeId, Term, NodeId), u64>,
+    /// The configurations that are committed; the first is configuration 0.
+    configs: Vec<Config>,
+    /// Changes that were asked for.
+    changes: BTreeMap<Token, Change>,
 }
 
 impl Checker {
+    /// Of nodes whose configuration 0 is this.
+    pub fn new(config_0: Config) -> Checker {
+        Checker {
+            configs: vec![config_0],
+            ..Checker::default()
+        }
+    }
+
     /// Log Matching (§5.3): entries of one position are the same, and so are all before them. The
     /// second half follows for whole logs when it holds from each entry to its predecessor.
     pub fn appended(&mut self, node: NodeId, prev: LogPos, entry: &Entry) {
@@ -129,6 +142,7 @@ impl Checker {
         self.elected(before, after, disks);
         matched(after, disks);
         self.commits(before, after, disks, live);
+        self.configured(before, after, &disks[index_of(after.id)].view);
     }
 
     fn elected(&mut self, before: &Status, after: &Status, disks: &[&Disk]) {
@@ -141,13 +155,11 @@ impl Checker {
             first == id,
             "Election Safety: n{first} and n{id} both lead term {term}"
         );
-        let all = disks.len() as u64;
-        let votes = (0..all)
-            .filter(|&n| self.votes.get(&(NodeId(n), term)) == Some(&id))
-            .count();
+        let voted = |node| self.votes.get(&(node, term)) == Some(&id);
+        let config = disks[index_of(id)].view.config().1;
         assert!(
-            votes > disks.len() / 2,
-            "Election Safety: n{id} leads term {term} by {votes} of {all} votes"
+            is_quorum(&config, voted),
+            "Election Safety: n{id} leads term {term} without the votes of a majority of {config}"
         );
         for &(pos, committed_in) in &self.committed {
             if committed_in < term {
@@ -159,11 +171,11 @@ impl Checker {
     fn commits(&mut self, before: &Status, after: &Status, disks: &[&Disk], live: &[Status]) {
         let (id, term) = (after.id, after.hard.term);
         let log = &disks[index_of(id)].view;
+        // What was in force when it committed: C_new may have followed in the same step.
+        let config = (before.commit < after.commit).then(|| log.config_at(before.last.index).1);
         for index in (before.commit.0 + 1..=after.commit.0).map(Index) {
-            let pos = log
-                .get(index)
-                .expect("committed entries are in the log")
-                .pos;
+            let entry = log.get(index).expect("committed entries are in the log");
+            let pos = entry.pos;
             if let Some((first, _)) = self.committed.get(index_of_entry(index)) {
                 assert!(
                     *first == pos,
@@ -180,14 +192,15 @@ impl Checker {
                 newest.term == term,
                 "§5.4.2: {newest} is committed by counting in term {term}"
             );
-            let copies = disks.iter().filter(|disk| disk.durable.holds(pos)).count();
-            let enough = copies > disks.len() / 2;
+            let config = config.as_ref().expect("the commit index rose");
+            let holds = |node| disks[index_of(node)].durable.holds(pos);
             assert!(
-                enough,
-                "committed on a majority: {pos} is on {copies} of {} disks",
-                disks.len()
+                is_quorum(config, holds),
+                "committed on a majority: {pos} is not on enough disks of {config}"
             );
             self.committed.push((pos, term));
+            let config = configs(std::slice::from_ref(entry)).map(|(_, config)| config);
+            self.configs.extend(config);
             for other in live {
                 if other.role == RoleName::Leader && other.hard.term > term {
                     let (id, later) = (other.id, other.hard.term);
@@ -219,6 +232,52 @@ impl Checker {
         );
     }
 
+    /// §6: what is in force is the last configuration of the log. A leader adds one at a time: not
+    /// before the one before it has committed, nor before an entry of its own term has.
+    fn configured(&self, before: &Status, after: &Status, log: &Image) {
+        let (at, config) = log.config();
+        let id = after.id;
+        assert!(
+            *after.config == config,
+            "configuration: n{id} has {} in force, its log {config} at {at}",
+            after.config
+        );
+        let leads = before.role == RoleName::Leader && after.hard.term == before.hard.term;
+        if !leads || after.config_at == before.config_at {
+            return;
+        }
+        let earlier = before.config_at;
+        assert!(
+            earlier <= after.commit,
+            "one change: n{id} appends a configuration at {at}, the one at {earlier} is uncommitted"
+        );
+        let committed = log.get(after.commit).map(|entry| entry.pos.term);
+        let term = after.hard.term;
+        assert!(
+            committed == Some(term),
+            "own term: n{id} appends a configuration at {at}, of term {term} nothing is committed"
+        );
+    }
+
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.changes.values()
+    }
+
+    pub fn change_asked(&mut self, token: Token, change: &Change) {
+        self.changes.insert(token, change.clone());
+    }
+
+    /// Who is told that a change is done can rely on it.
+    pub fn reconfigured(&self, token: Token, state: &ChangeState) {
+        let change = &self.changes[&token];
+        let mut configs = self.configs.iter();
+        let done = *state != ChangeState::Done || configs.any(|config| change.is_done_in(config));
+        assert!(
+            done,
+            "done: t{token} is told so, no committed configuration has {change}"
+        );
+    }
+
     /// A client was told that the entry at `index` is applied.
     pub fn acknowledged(&mut self, index: Index) {
         self.acknowledged = self.acknowledged.max(index);
@@ -241,30 +300,39 @@ impl Checker {
         token: Token,
         index: Index,
         (leader, term): (NodeId, Term),
-        nodes: u64,
+        config: &Config,
     ) {
         let (due, arrived) = self.reads.remove(&token).expect("a read is answered once");
         assert!(
             index >= due,
             "stale read: t{token} is served at {index}, acknowledged was {due}"
         );
-        let others = (0..nodes).map(NodeId).filter(|&node| node != leader);
-        let said = |node| {
-            self.confirmed
-                .get(&(leader, term, node))
-                .copied()
-                .unwrap_or(0)
+        let confirmed = |node| {
+            let said = self.confirmed.get(&(leader, term, node));
+            node == leader || said.is_some_and(|&said| said >= arrived)
         };
-        let since = others.filter(|&node| said(node) >= arrived).count() as u64 + 1;
         assert!(
-            since > nodes / 2,
-            "read rule: n{leader} serves t{token}, which {since} of {nodes} confirmed"
+            is_quorum(config, confirmed),
+            "read rule: n{leader} serves t{token}, which no majority of {config} confirmed"
         );
     }
 
     pub fn read_refused(&mut self, token: Token) {
         self.reads.remove(&token);
     }
+}
+
+/// Whether these are a majority of those who vote; in C_old,new, of C_old and of C_new (§6).
+pub fn is_quorum(config: &Config, has: impl Fn(NodeId) -> bool) -> bool {
+    [Suffrage::Leaving, Suffrage::Joining].iter().all(|side| {
+        let votes = |suffrage| suffrage == Suffrage::Voter || suffrage == *side;
+        let members = config.members().iter();
+        let voters: Vec<NodeId> = members
+            .filter(|(_, member)| votes(member.suffrage))
+            .map(|(&id, _)| id)
+            .collect();
+        voters.iter().filter(|&&id| has(id)).count() > voters.len() / 2
+    })
 }
 
 /// Leader Append-Only (§5.3): while a node leads a term, its log only grows.

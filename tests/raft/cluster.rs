@@ -9,7 +9,7 @@ use raftkv::raft::{
 
 use crate::{
     checker::{self, Checker},
-    disk::{Disk, Image, config_at},
+    disk::{Disk, Image},
 };
 
 /// A message between its nodes.
@@ -60,6 +60,7 @@ impl Default for Setup {
     fn default() -> Setup {
         Setup {
             nodes: 3,
+            joining: 0,
             election_timeout_ticks: 10,
             heartbeat_ticks: 2,
             append_max_bytes: 1 << 20,
@@ -72,12 +73,27 @@ impl Default for Setup {
 /// What a cluster is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setup {
+    /// The members of configuration 0.
     pub nodes: u64,
+    /// Nodes after those, whose configuration 0 is empty: they wait to be added.
+    pub joining: u64,
     pub election_timeout_ticks: u32,
     pub heartbeat_ticks: u32,
     pub append_max_bytes: u64,
     pub in_flight_max: usize,
     pub seed: u64,
+}
+
+impl Setup {
+    /// How many nodes there are.
+    pub fn all(&self) -> u64 {
+        self.nodes + self.joining
+    }
+
+    /// Configuration 0 of the members.
+    pub fn config_0(&self) -> Config {
+        Config::new((0..self.nodes).map(NodeId))
+    }
 }
 
 #[derive(Debug)]
@@ -93,7 +109,7 @@ pub struct Cluster {
     pub fired: BTreeSet<String>,
     /// Whether messages were sent that no member sends.
     pub forged: bool,
-    checker: Checker,
+    pub checker: Checker,
     next_token: u64,
     /// Steps so far.
     now: u64,
@@ -103,14 +119,17 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(setup: Setup) -> Cluster {
-        let config = Config::new((0..setup.nodes).map(NodeId));
         let node = |id| {
-            let mut options = Options::new(NodeId(id), config.clone(), setup.seed + id);
+            let config = match id < setup.nodes {
+                true => setup.config_0(),
+                false => Config::default(),
+            };
+            let disk = Disk::new(config.clone());
+            let mut options = Options::new(NodeId(id), config, setup.seed + id);
             options.election_timeout_ticks = setup.election_timeout_ticks;
             options.heartbeat_ticks = setup.heartbeat_ticks;
             options.append_max_bytes = setup.append_max_bytes;
             options.in_flight_max = setup.in_flight_max;
-            let disk = Disk::default();
             Node {
                 raft: Some(Raft::restore(options.clone(), disk.durable.saved())),
                 options,
@@ -124,13 +143,13 @@ impl Cluster {
         };
         Cluster {
             setup,
-            nodes: (0..setup.nodes).map(node).collect(),
+            nodes: (0..setup.all()).map(node).collect(),
             network: Vec::new(),
             cut: BTreeSet::new(),
             trace: None,
             fired: BTreeSet::new(),
             forged: false,
-            checker: Checker::default(),
+            checker: Checker::new(setup.config_0()),
             next_token: 1,
             now: 0,
             heartbeat: None,
@@ -138,7 +157,7 @@ impl Cluster {
     }
 
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
-        (0..self.setup.nodes).map(NodeId)
+        (0..self.setup.all()).map(NodeId)
     }
 
     pub fn node(&self, id: NodeId) -> &Node {
@@ -175,10 +194,14 @@ impl Cluster {
             return;
         };
         self.now += 1;
-        if let Input::Read { tokens } = &input {
-            for token in tokens {
-                self.checker.read_arrived(*token, self.now);
+        match &input {
+            Input::Read { tokens } => {
+                for token in tokens {
+                    self.checker.read_arrived(*token, self.now);
+                }
             }
+            Input::Reconfigure { token, change } => self.checker.change_asked(*token, change),
+            _ => {}
         }
         let before = raft.status();
         let mut effects = Effects::default();
@@ -232,8 +255,10 @@ impl Cluster {
     /// Replaces state and log, with what the snapshot was made of behind it for the checkers.
     fn install(&mut self, id: NodeId, seq: Seq, snapshot: Snapshot) {
         let history = self.checker.history(id, snapshot.pos);
+        let config = self.status(id).expect("it took a step").config;
         let node = &mut self.nodes[at(id)];
-        node.disk.install(seq, snapshot, history);
+        node.disk
+            .install(seq, snapshot, history, Config::clone(&config));
         node.applied = snapshot.pos.index;
     }
 
@@ -269,10 +294,9 @@ impl Cluster {
     /// If it asked for nothing.
     pub fn fetch(&mut self, id: NodeId) -> Result<(), String> {
         let wanted = self.nodes[at(id)].wanted.take();
-        let (_, snapshot) = wanted.ok_or(format!("n{id} wants no snapshot"))?;
-        let history = self.checker.history(id, snapshot.pos);
-        let config = config_at(&history, snapshot.pos.index);
-        let config = config.unwrap_or_else(|| self.nodes[at(id)].options.config.clone());
+        let (from, snapshot) = wanted.ok_or(format!("n{id} wants no snapshot"))?;
+        let theirs = &self.node(from).disk.durable;
+        let config = theirs.config_at(snapshot.pos.index).1;
         self.step(id, Input::SnapshotFetched { snapshot, config });
         Ok(())
     }
@@ -314,9 +338,9 @@ impl Cluster {
             }
             Effect::Serve { index, tokens } => {
                 let term = self.status(id).expect("it took a step").hard.term;
+                let config = self.node(id).disk.view.config().1;
                 for token in tokens {
-                    self.checker
-                        .read_served(token, index, (id, term), self.setup.nodes);
+                    self.checker.read_served(token, index, (id, term), &config);
                 }
             }
             Effect::Refused { tokens, .. } => {
@@ -335,7 +359,8 @@ impl Cluster {
                     "n{id} calls an honest message of n{from} impossible: {what}"
                 );
             }
-            Effect::Reconfigured { .. } | Effect::Note(_) => {}
+            Effect::Reconfigured { token, state } => self.checker.reconfigured(token, &state),
+            Effect::Note(_) => {}
         }
     }
 

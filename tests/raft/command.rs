@@ -6,7 +6,10 @@ use std::fmt::{self, Display, Formatter};
 use bytes::Bytes;
 use raftkv::raft::{Index, Input, Message, NodeId, Seq};
 
-use crate::cluster::{Cluster, Envelope, Setup};
+use crate::{
+    cluster::{Cluster, Envelope, Setup},
+    members::{Ask, Known},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -34,6 +37,17 @@ pub enum Command {
     Transfer {
         node: NodeId,
         to: Option<NodeId>,
+    },
+    /// A change of the members is asked of this node.
+    Change {
+        node: NodeId,
+        ask: Ask,
+    },
+    /// This node hears where another, or itself, is found.
+    Describe {
+        node: NodeId,
+        of: NodeId,
+        known: Known,
     },
     Deliver(Pick),
     Drop(Pick),
@@ -76,6 +90,9 @@ pub enum Command {
     Status(Option<NodeId>),
     Log(Option<NodeId>),
     Disk(NodeId),
+    /// The configuration in force, the newest that it knows to be committed, and what that one says
+    /// of each member.
+    Members(Option<NodeId>),
     Inflight,
     /// A message that nobody sent.
     Say {
@@ -186,6 +203,18 @@ impl Cluster {
                 self.step(*node, Input::Read { tokens });
             }
             Command::Transfer { node, to } => self.step(*node, Input::Transfer { to: *to }),
+            Command::Change { node, ask } => {
+                let (token, change) = (self.token(), ask.change());
+                self.step(*node, Input::Reconfigure { token, change });
+            }
+            Command::Describe { node, of, known } => {
+                let (of, description) = (*of, known.description());
+                let described = Input::Described {
+                    node: of,
+                    description,
+                };
+                self.step(*node, described);
+            }
             Command::Say { from, to, message } => {
                 self.forged = true;
                 let (from, message) = (*from, message.clone());
@@ -204,9 +233,11 @@ impl Cluster {
             Command::Snapshot { node, index, keep } => self.snapshot(*node, *index, *keep)?,
             Command::Fetch(node) => self.fetch(*node)?,
             Command::Settle { heartbeat } => self.settle(*heartbeat)?,
-            Command::Status(_) | Command::Log(_) | Command::Disk(_) | Command::Inflight => {
-                self.look(command);
-            }
+            Command::Status(_)
+            | Command::Log(_)
+            | Command::Disk(_)
+            | Command::Members(_)
+            | Command::Inflight => self.look(command),
         }
         Ok(())
     }
@@ -407,6 +438,7 @@ impl Cluster {
                 let disk = &self.node(*id).disk.durable;
                 vec![format!("{} {}", entries(*id, disk), disk.hard)]
             }
+            Command::Members(node) => some(*node).into_iter().map(|id| self.members(id)).collect(),
             Command::Inflight => {
                 let letters = self.network.iter().enumerate();
                 letters
@@ -438,7 +470,8 @@ impl Display for Command {
         match self {
             Command::Cluster { setup, leader } => {
                 let (timeout, beat) = (setup.election_timeout_ticks, setup.heartbeat_ticks);
-                write!(f, "cluster nodes={} timeout={timeout}", setup.nodes)?;
+                write!(f, "cluster nodes={} joining={}", setup.nodes, setup.joining)?;
+                write!(f, " timeout={timeout}")?;
                 let (bytes, count) = (setup.append_max_bytes, setup.in_flight_max);
                 write!(f, " heartbeat={beat} append={bytes} inflight={count}")?;
                 write!(f, " seed={}", setup.seed)?;
@@ -459,6 +492,8 @@ impl Display for Command {
             }
             Command::Read { node } => write!(f, "read {node}"),
             Command::Transfer { node, to } => write!(f, "transfer {node}{}", optional(to)),
+            Command::Change { node, ask } => write!(f, "change {node}{ask}"),
+            Command::Describe { node, of, known } => write!(f, "describe {node} node={of}{known}"),
             Command::Deliver(pick) => write!(f, "deliver{pick}"),
             Command::Drop(pick) => write!(f, "drop{pick}"),
             Command::Dup(pick) => write!(f, "dup{pick}"),
@@ -494,6 +529,7 @@ impl Display for Command {
             Command::Status(node) => write!(f, "status{}", optional(node)),
             Command::Log(node) => write!(f, "log{}", optional(node)),
             Command::Disk(node) => write!(f, "disk {node}"),
+            Command::Members(node) => write!(f, "members{}", optional(node)),
             Command::Inflight => write!(f, "inflight"),
             Command::Say { from, to, message } => write!(f, "say {from} {to} {message}"),
         }

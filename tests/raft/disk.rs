@@ -16,6 +16,8 @@ pub struct Image {
     pub base: LogPos,
     /// The newest snapshot.
     pub snapshot: Option<Snapshot>,
+    /// The members while `history` does not say: configuration 0, or that of a snapshot.
+    pub config_0: Config,
 }
 
 /// What a write is made of. A crash can part one record from the next, never tear one.
@@ -23,8 +25,8 @@ pub struct Image {
 enum Record {
     Hard(HardState),
     Entry(Entry),
-    /// In the place of the whole log, with what the snapshot was made of.
-    Install(Snapshot, Vec<Entry>),
+    /// In the place of the whole log, with what the snapshot was made of, and its members.
+    Install(Snapshot, Vec<Entry>, Config),
 }
 
 #[derive(Debug, Default)]
@@ -79,9 +81,27 @@ impl Image {
             hard: self.hard,
             log,
             snapshot: self.snapshot,
-            config: included.and_then(|index| config_at(&self.history, index)),
+            config: included.map(|index| self.config_at(index).1),
             configs: configs(&self.history).collect(),
         }
+    }
+
+    /// The configuration as of `index`, and where it stands.
+    pub fn config_at(&self, index: Index) -> (Index, Config) {
+        let mut configs = configs(&self.history).rev();
+        let found = configs.find(|(at, _)| *at <= index);
+        found.unwrap_or_else(|| (Index::ZERO, self.config_0.clone()))
+    }
+
+    /// The configuration in force: the last in the log (§6), and where it stands.
+    pub fn config(&self) -> (Index, Config) {
+        self.config_at(self.last().index)
+    }
+
+    /// Every configuration that it has, configuration 0 with them.
+    pub fn configs(&self) -> impl Iterator<Item = Config> {
+        let later = configs(&self.history).map(|(_, config)| config);
+        std::iter::once(self.config_0.clone()).chain(later)
     }
 
     fn compact(&mut self, snapshot: Snapshot, base: LogPos) {
@@ -104,8 +124,9 @@ impl Image {
                 self.history.truncate(before);
                 self.history.push(entry.clone());
             }
-            Record::Install(snapshot, history) => {
+            Record::Install(snapshot, history, config) => {
                 self.history.clone_from(history);
+                self.config_0.clone_from(config);
                 self.base = snapshot.pos;
                 self.snapshot = Some(*snapshot);
             }
@@ -114,7 +135,7 @@ impl Image {
 }
 
 /// The configurations among entries, with their places.
-fn configs(entries: &[Entry]) -> impl DoubleEndedIterator<Item = (Index, Config)> {
+pub fn configs(entries: &[Entry]) -> impl DoubleEndedIterator<Item = (Index, Config)> {
     let entries = entries.iter();
     let configs = entries.filter(|entry| entry.kind == EntryKind::CONFIG);
     configs.map(|entry| {
@@ -123,15 +144,20 @@ fn configs(entries: &[Entry]) -> impl DoubleEndedIterator<Item = (Index, Config)
     })
 }
 
-/// The configuration as of `index`, if the log has changed it by then.
-pub fn config_at(entries: &[Entry], index: Index) -> Option<Config> {
-    let mut configs = configs(entries).rev();
-    configs
-        .find(|(at, _)| *at <= index)
-        .map(|(_, config)| config)
-}
-
 impl Disk {
+    /// Empty, of a node with this configuration 0.
+    pub fn new(config_0: Config) -> Disk {
+        let image = Image {
+            config_0,
+            ..Image::default()
+        };
+        Disk {
+            durable: image.clone(),
+            view: image,
+            ..Disk::default()
+        }
+    }
+
     pub fn write(&mut self, seq: Seq, hard: Option<HardState>, entries: &[Entry]) {
         let hard = hard.map(Record::Hard);
         let entries = entries.iter().cloned().map(Record::Entry);
@@ -139,8 +165,8 @@ impl Disk {
     }
 
     /// The write that makes a fetched snapshot count; `history` is what it was made of.
-    pub fn install(&mut self, seq: Seq, snapshot: Snapshot, history: Vec<Entry>) {
-        self.put(seq, vec![Record::Install(snapshot, history)]);
+    pub fn install(&mut self, seq: Seq, snapshot: Snapshot, history: Vec<Entry>, config: Config) {
+        self.put(seq, vec![Record::Install(snapshot, history, config)]);
     }
 
     /// The node's own snapshot, durable at once.

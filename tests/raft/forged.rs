@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
 use raftkv::raft::{
-    Append, AppendOutcome, Config, Effect, Effects, Entry, EntryKind, Index, Input, LogPos,
-    Message, NodeId, Note, Options, Raft, Round, Saved, Seq, Snapshot, Term, Token, VoteKind,
-    invariants,
+    Addition, Append, AppendOutcome, Change, Config, Description, Effect, Effects, Entry,
+    EntryKind, Index, Input, LogPos, Message, NodeId, Note, Options, Raft, Round, Saved, Seq,
+    Snapshot, Term, Token, VoteKind, invariants,
 };
 
 use crate::properties::config;
@@ -35,23 +35,60 @@ fn kind() -> impl Strategy<Value = VoteKind> {
     ]
 }
 
+fn ids(mask: u8) -> impl Iterator<Item = NodeId> {
+    let ids = (0..u64::from(u8::BITS)).filter(move |id| mask >> id & 1 == 1);
+    ids.map(NodeId)
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    any::<[u8; 3]>().prop_map(|[add, votes, remove]| {
+        let addition = |id: NodeId| Addition {
+            votes: votes >> id.0 & 1 == 1,
+            description: Description::default(),
+        };
+        Change {
+            add: ids(add).map(|id| (id, addition(id))).collect(),
+            remove: ids(remove).collect(),
+        }
+    })
+}
+
+/// Any members at all: nobody, strangers, learners only, halves that share nobody.
+fn members() -> impl Strategy<Value = Config> {
+    (any::<u8>(), change(), 0..3u8).prop_map(|(voters, change, step)| {
+        let config = Config::new(ids(voters));
+        match step {
+            0 => config,
+            1 => config.changed_by(&change),
+            _ => config.changed_by(&change).settled(),
+        }
+    })
+}
+
+/// What an entry is for, and what it carries.
+fn cargo() -> impl Strategy<Value = (EntryKind, Bytes)> {
+    let bytes = vec(any::<u8>(), 0..40).prop_map(Bytes::from);
+    let config = prop_oneof![8 => members().prop_map(|config| config.encode()), 1 => bytes];
+    prop_oneof![
+        2 => Just((EntryKind::COMMAND, Bytes::new())),
+        1 => config.prop_map(|data| (EntryKind::CONFIG, data)),
+    ]
+}
+
 /// Entries that follow `prev` as they should, or any at all.
 fn entries(prev: LogPos) -> impl Strategy<Value = Vec<Entry>> {
-    let entry = |pos| Entry {
-        pos,
-        kind: EntryKind::COMMAND,
-        data: Bytes::new(),
-    };
-    let consecutive = vec(0..2u64, 0..4).prop_map(move |rises| {
+    let entry = |(pos, (kind, data))| Entry { pos, kind, data };
+    let consecutive = vec((0..2u64, cargo()), 0..4).prop_map(move |entries| {
         let mut last = prev;
-        let next = rises.into_iter().map(|rise| {
+        let next = entries.into_iter().map(|(rise, cargo)| {
             let term = Term(last.term.0.saturating_add(rise));
             last = LogPos::new(term, Index(last.index.0.saturating_add(1)));
-            entry(last)
+            entry((last, cargo))
         });
         next.collect()
     });
-    prop_oneof![3 => consecutive, 1 => vec(pos().prop_map(entry), 0..4)]
+    let any = vec((pos(), cargo()).prop_map(entry), 0..4);
+    prop_oneof![3 => consecutive, 1 => any]
 }
 
 fn append() -> impl Strategy<Value = Message> {
@@ -109,6 +146,14 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
+fn described() -> Description {
+    Description {
+        peer_address: "host.1".to_owned(),
+        incarnation: Some([1; 16]),
+        ..Description::default()
+    }
+}
+
 fn input() -> impl Strategy<Value = Input> {
     let node = || (0..4u64).prop_map(NodeId);
     let tokens = || vec(any::<u64>().prop_map(Token), 0..3);
@@ -120,11 +165,11 @@ fn input() -> impl Strategy<Value = Input> {
         }),
         1 => tokens().prop_map(|tokens| Input::Read { tokens }),
         1 => proptest::option::of(node()).prop_map(|to| Input::Transfer { to }),
+        1 => change().prop_map(|change| Input::Reconfigure { token: Token(1), change }),
+        1 => node().prop_map(|node| Input::Described { node, description: described() }),
         2 => Just(Input::Persisted { upto: Seq(u64::MAX) }),
-        2 => snapshot().prop_map(|snapshot| Input::SnapshotFetched {
-            snapshot,
-            config: Config::default(),
-        }),
+        2 => (snapshot(), members())
+            .prop_map(|(snapshot, config)| Input::SnapshotFetched { snapshot, config }),
         2 => (snapshot(), 0..3u64).prop_map(|(snapshot, keep)| Input::SnapshotTaken {
             compact: Index(snapshot.pos.index.0.saturating_sub(keep)),
             snapshot,
@@ -190,9 +235,9 @@ fn feed(options: Options, leads: bool, inputs: Vec<Input>) {
 fn honest(input: Input, raft: &Raft, written: Seq, wanted: &mut Option<Snapshot>) -> Option<Input> {
     Some(match input {
         Input::Persisted { .. } => Input::Persisted { upto: written },
-        Input::SnapshotFetched { .. } => Input::SnapshotFetched {
+        Input::SnapshotFetched { config, .. } => Input::SnapshotFetched {
             snapshot: wanted.take()?,
-            config: Config::new((0..3).map(NodeId)),
+            config,
         },
         Input::SnapshotTaken { snapshot, compact } => {
             let index = snapshot.pos.index.min(raft.status().applied);
@@ -252,4 +297,37 @@ fn an_offer_of_the_last_index_there_is_is_refused() {
     assert!(told.iter().any(is_impossible), "{told:?}");
     let fetches = |effect: &Effect| matches!(effect, Effect::FetchSnapshot { .. });
     assert!(!told.iter().any(fetches), "{told:?}");
+}
+
+/// An append of configurations, from the first index on.
+fn told_configs(data: impl IntoIterator<Item = Bytes>) -> Vec<Effect> {
+    let entry = |(index, data)| Entry {
+        pos: LogPos::new(Term(1), Index(index)),
+        kind: EntryKind::CONFIG,
+        data,
+    };
+    told(Message::Append(Append {
+        term: Term(1),
+        prev: LogPos::ZERO,
+        commit: Index::ZERO,
+        entries: (1..).zip(data).map(entry).collect(),
+    }))
+}
+
+#[test]
+fn bytes_that_are_no_configuration_are_refused() {
+    let good = Config::new(ids(0b111)).encode();
+    let cut = good.slice(..good.len() - 1);
+    let absurd = Bytes::from_static(&[0xff; 40]);
+    for data in [Bytes::new(), cut, absurd] {
+        let told = told_configs([good.clone(), data]);
+        assert!(told.iter().any(is_impossible), "{told:?}");
+    }
+}
+
+#[test]
+fn a_configuration_that_skips_c_old_new_is_refused() {
+    let skipped = [0b111, 0b11000].map(|voters| Config::new(ids(voters)).encode());
+    let told = told_configs(skipped);
+    assert!(told.iter().any(is_impossible), "{told:?}");
 }

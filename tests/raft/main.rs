@@ -11,6 +11,7 @@ mod command;
 mod disk;
 mod forged;
 mod mapping;
+mod members;
 mod parse;
 #[cfg(feature = "planted-bugs")]
 mod planted;

@@ -7,6 +7,7 @@ use raftkv::raft::{AppendOutcome, Index, Message, NodeId, Round, Seq, Term};
 use crate::{
     cluster::Setup,
     command::{Command, Pick, Tail},
+    members::{Ask, Known},
 };
 
 /// A script line's arguments. What is left over at the end is a mistake.
@@ -74,6 +75,20 @@ impl Words {
                 node: self.node()?,
                 to: self.optional_node()?,
             },
+            "change" => Command::Change {
+                node: self.node()?,
+                ask: Ask {
+                    add: self.nodes("add")?,
+                    learn: self.nodes("learn")?,
+                    remove: self.nodes("remove")?,
+                    known: self.known()?,
+                },
+            },
+            "describe" => Command::Describe {
+                node: self.node()?,
+                of: NodeId(self.key("node")?.ok_or("describe needs node=")?),
+                known: self.known()?,
+            },
             "deliver" => Command::Deliver(self.pick()?),
             "drop" => Command::Drop(self.pick()?),
             "dup" => Command::Dup(self.pick()?),
@@ -108,6 +123,7 @@ impl Words {
             "status" => Command::Status(self.optional_node()?),
             "log" => Command::Log(self.optional_node()?),
             "disk" => Command::Disk(self.node()?),
+            "members" => Command::Members(self.optional_node()?),
             "inflight" => Command::Inflight,
             "say" => self.say()?,
             _ => return Err(format!("no command is called {name}")),
@@ -122,15 +138,22 @@ impl Words {
 
     fn partition(&mut self) -> Result<Command, String> {
         let groups = std::mem::take(&mut self.plain);
-        let group = |names: String| names.split('/').map(node).collect();
-        let groups = groups.into_iter().map(group);
+        let groups = groups.iter().map(|names| nodes(names));
         Ok(Command::Partition(groups.collect::<Result<_, _>>()?))
+    }
+
+    fn known(&mut self) -> Result<Known, String> {
+        Ok(Known {
+            address: self.keyed.remove("at").unwrap_or_default(),
+            incarnation: self.key("incarnation")?,
+        })
     }
 
     fn cluster(&mut self) -> Result<Command, String> {
         let usual = Setup::default();
         let setup = Setup {
             nodes: self.key("nodes")?.unwrap_or(usual.nodes),
+            joining: self.key("joining")?.unwrap_or(usual.joining),
             election_timeout_ticks: self.key("timeout")?.unwrap_or(usual.election_timeout_ticks),
             heartbeat_ticks: self.key("heartbeat")?.unwrap_or(usual.heartbeat_ticks),
             append_max_bytes: self.key("append")?.unwrap_or(usual.append_max_bytes),
@@ -203,12 +226,21 @@ impl Words {
         given
     }
 
+    fn nodes(&mut self, name: &str) -> Result<Vec<NodeId>, String> {
+        let names = self.keyed.remove(name);
+        names.map_or(Ok(Vec::new()), |names| nodes(&names))
+    }
+
     fn key<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<T>, String> {
         self.keyed
             .remove(name)
             .map(|value| number(&value))
             .transpose()
     }
+}
+
+fn nodes(word: &str) -> Result<Vec<NodeId>, String> {
+    word.split('/').map(node).collect()
 }
 
 fn node(word: &str) -> Result<NodeId, String> {

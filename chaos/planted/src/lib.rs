@@ -9,10 +9,9 @@
 //! a trusted system. A number with a letter is one of several ways to break the same rule.
 //! Absent are the bugs of what does not exist here:
 //!
-//! - joint consensus and learners: M12 to M17, M28b (a read confirmed by a learner);
 //! - M3 as WRaft had it (a snapshot's term taken for the node's), for which M3b takes that of
 //!   appended entries;
-//! - sessions, and a configuration in a snapshot: M30, M31, M40, M41;
+//! - sessions: M30, M40, M41;
 //! - M48's other half, a wiped node that votes under its old id: pins in a data directory stand
 //!   against it, beyond the reach of a cluster that has none.
 
@@ -55,6 +54,8 @@ pub const PROPERTIES: &[&str] = &[
     "monotone",
     // What is committed is on a majority's disks, and by an entry of the leader's term (§5.4.2).
     "committed_on_quorum",
+    // In force is the last configuration of the log, and each follows from a committed one (§6).
+    "configuration",
     // What a message vouches for is durable when it leaves (Figure 2).
     "persist_before_reply",
     // What was synced is there after a crash.
