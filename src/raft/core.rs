@@ -35,7 +35,7 @@ pub struct Raft {
 pub(super) enum Role {
     Follower(Follower),
     Candidate(Candidate),
-    Leader(Leader),
+    Leader(Box<Leader>),
 }
 
 /// What a handler wants its node to become.
@@ -320,7 +320,7 @@ impl Raft {
                     "only candidates are elected"
                 );
                 out.note(Note::Elected);
-                self.role = Role::Leader(Leader::elected(&mut self.core, out));
+                self.role = Role::Leader(Box::new(Leader::elected(&mut self.core, out)));
             }
         }
     }
