@@ -144,6 +144,20 @@ pub(super) struct Shared {
     pub(super) waker: Waker,
 }
 
+impl Shared {
+    /// Of a node that nobody asks yet.
+    pub(super) fn new(status: NodeStatus, waker: Waker) -> Shared {
+        Shared {
+            status: Mutex::new(status),
+            timings: Mutex::default(),
+            wants_snapshot: AtomicBool::new(false),
+            askers: Mutex::default(),
+            next_asker: AtomicU64::new(0),
+            waker,
+        }
+    }
+}
+
 /// Makes the queue between handles and an event loop.
 pub(super) fn queue(shared: Arc<Shared>) -> (HandleMaker, Receiver<(u64, Request)>) {
     let (requests, receiver) = bounded(REQUEST_QUEUE_MAX);

@@ -272,8 +272,8 @@ impl Hello {
 pub(super) fn wiped(node: NodeId) -> String {
     format!(
         "node {node} is known by another data directory; one that was wiped or exchanged never \
-         votes again under its old id: restore the old directory, or replace the member: raftkv-cli \
-         member replace {node} NEW@HOST:PORT"
+         votes again under its old id: restore the old directory, or replace the member: \
+         raftkv-cli member replace {node} NEW@HOST:PORT"
     )
 }
 

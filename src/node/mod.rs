@@ -27,7 +27,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -35,7 +35,6 @@ use std::{
 
 use crossbeam_channel::Sender;
 use mio::{Poll, Waker};
-use parking_lot::Mutex;
 use raftkv_wal::FileMedia;
 
 use crate::{
@@ -122,23 +121,12 @@ impl Node {
         };
         let poll = Poll::new().map_err(system)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(system)?;
-        let shared = Arc::new(Shared {
-            status: Mutex::new(initial_status(&config)),
-            timings: Mutex::default(),
-            wants_snapshot: AtomicBool::new(false),
-            askers: Mutex::default(),
-            next_asker: AtomicU64::new(0),
-            waker,
-        });
+        let shared = Arc::new(Shared::new(initial_status(&config), waker));
         let (handles, requests) = handle::queue(Arc::clone(&shared));
         let me = introduction(&config, &data_dir);
-        let in_force = Arc::clone(&replica.status().config);
-        let roster = Roster::new(
-            config.node_id,
-            config.peers.clone(),
-            in_force,
-            me.description(),
-        );
+        let in_force = Arc::clone(replica.raft().config());
+        let peers = config.peers.clone();
+        let roster = Roster::new(config.node_id, peers, in_force, me.description());
         if let Some(text) = roster.disagreement() {
             tracing::warn!("{text}");
         }

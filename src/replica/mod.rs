@@ -485,19 +485,7 @@ impl<M: Media> Replica<M> {
 
     fn run(&mut self, effect: Effect, out: &mut Outbox) -> Result<(), Error> {
         match effect {
-            Effect::Write { seq, hard, entries } => {
-                self.storage.write(hard, &entries)?;
-                self.written = seq;
-                let first = entries.first().map(|entry| entry.pos.index);
-                let last = entries.last().map(|entry| entry.pos.index);
-                let entries = first.zip(last).map(|(first, last)| first..=last);
-                out.writes.push(Written {
-                    seq,
-                    hard,
-                    entries,
-                    installed: None,
-                });
-            }
+            Effect::Write { seq, hard, entries } => self.write(seq, hard, &entries, out)?,
             Effect::FetchSnapshot { from, snapshot } => self.fetch(from, snapshot, out)?,
             Effect::Install { seq, snapshot } => self.install(seq, snapshot, out)?,
             Effect::Send { to, message, after } if after <= self.durable => {
@@ -553,6 +541,27 @@ impl<M: Media> Replica<M> {
             Effect::Role(change) => self.role_changed(change, out),
             Effect::Note(note) => out.notes.push(note),
         }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        seq: Seq,
+        hard: Option<HardState>,
+        entries: &[raft::Entry],
+        out: &mut Outbox,
+    ) -> Result<(), Error> {
+        self.storage.write(hard, entries)?;
+        self.written = seq;
+        let first = entries.first().map(|entry| entry.pos.index);
+        let last = entries.last().map(|entry| entry.pos.index);
+        let entries = first.zip(last).map(|(first, last)| first..=last);
+        out.writes.push(Written {
+            seq,
+            hard,
+            entries,
+            installed: None,
+        });
         Ok(())
     }
 

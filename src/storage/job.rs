@@ -222,34 +222,15 @@ impl<M: Media> Work<M> {
                 Next::End(Done::Written { snapshot, sink })
             }
             Work::Store {
-                mut sink,
+                sink,
                 chunks,
                 is_last,
-            } => {
-                for chunk in chunks {
-                    sink.append(&chunk).map_err(JobError::Write)?;
-                }
-                if is_last && !planted!("snapshot_named_before_its_sync") {
-                    sink.sync().map_err(JobError::Publish)?;
-                }
-                Next::End(Done::Stored { sink })
-            }
+            } => Next::End(store_chunks(sink, chunks, is_last)?),
             Work::Verify {
-                mut reader,
+                reader,
                 sink,
                 expected,
-            } => match reader.next_chunk()? {
-                Some(_) => Next::Go(Work::Verify {
-                    reader,
-                    sink,
-                    expected,
-                }),
-                None => Next::Go(Work::Publish {
-                    sink,
-                    config: reader.header().config.clone(),
-                    snapshot: verified(reader, expected)?,
-                }),
-            },
+            } => Next::Go(verify_chunk(reader, sink, expected)?),
             Work::Publish {
                 mut sink,
                 snapshot,
@@ -299,6 +280,39 @@ fn write_chunk<M: Media>(
         writer,
         frozen,
         buffer,
+    })
+}
+
+fn store_chunks<M: Media>(
+    mut sink: M::Sink,
+    chunks: Vec<Bytes>,
+    is_last: bool,
+) -> Result<Done<M>, JobError> {
+    for chunk in chunks {
+        sink.append(&chunk).map_err(JobError::Write)?;
+    }
+    if is_last && !planted!("snapshot_named_before_its_sync") {
+        sink.sync().map_err(JobError::Publish)?;
+    }
+    Ok(Done::Stored { sink })
+}
+
+fn verify_chunk<M: Media>(
+    mut reader: Reader<M::Source>,
+    sink: M::Sink,
+    expected: Snapshot,
+) -> Result<Work<M>, JobError> {
+    Ok(match reader.next_chunk()? {
+        Some(_) => Work::Verify {
+            reader,
+            sink,
+            expected,
+        },
+        None => Work::Publish {
+            sink,
+            config: reader.header().config.clone(),
+            snapshot: verified(reader, expected)?,
+        },
     })
 }
 

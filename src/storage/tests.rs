@@ -92,9 +92,14 @@ impl Fixture {
         };
         let (source, file) = self.storage.read_back(origin).expect("there");
         let job = Job::verify(source, file, sink, snapshot).expect("a header");
-        assert!(
-            matches!(run(job), Ok(Done::Published { snapshot: published, .. }) if published == snapshot)
-        );
+        let Ok(Done::Published {
+            snapshot: published,
+            ..
+        }) = run(job)
+        else {
+            panic!("not published")
+        };
+        assert_eq!(published, snapshot);
         snapshot
     }
 

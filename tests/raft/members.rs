@@ -91,7 +91,8 @@ impl Cluster {
         format!("n{id} in force {config} at {at}, committed {committed}{rest}")
     }
 
-    /// Whether all members that are up have applied the entry at `goal`, and no change is half done.
+    /// Whether all members that are up have applied the entry at `goal`, and no change is half
+    /// done.
     pub fn has_settled_at(&self, leader: NodeId, goal: Index) -> bool {
         let Some(Status {
             config,

@@ -75,20 +75,8 @@ impl Words {
                 node: self.node()?,
                 to: self.optional_node()?,
             },
-            "change" => Command::Change {
-                node: self.node()?,
-                ask: Ask {
-                    add: self.nodes("add")?,
-                    learn: self.nodes("learn")?,
-                    remove: self.nodes("remove")?,
-                    known: self.known()?,
-                },
-            },
-            "describe" => Command::Describe {
-                node: self.node()?,
-                of: NodeId(self.key("node")?.ok_or("describe needs node=")?),
-                known: self.known()?,
-            },
+            "change" => self.change()?,
+            "describe" => self.describe()?,
             "deliver" => Command::Deliver(self.pick()?),
             "drop" => Command::Drop(self.pick()?),
             "dup" => Command::Dup(self.pick()?),
@@ -140,6 +128,25 @@ impl Words {
         let groups = std::mem::take(&mut self.plain);
         let groups = groups.iter().map(|names| nodes(names));
         Ok(Command::Partition(groups.collect::<Result<_, _>>()?))
+    }
+
+    fn change(&mut self) -> Result<Command, String> {
+        let node = self.node()?;
+        let ask = Ask {
+            add: self.nodes("add")?,
+            learn: self.nodes("learn")?,
+            remove: self.nodes("remove")?,
+            known: self.known()?,
+        };
+        Ok(Command::Change { node, ask })
+    }
+
+    fn describe(&mut self) -> Result<Command, String> {
+        Ok(Command::Describe {
+            node: self.node()?,
+            of: NodeId(self.key("node")?.ok_or("describe needs node=")?),
+            known: self.known()?,
+        })
     }
 
     fn known(&mut self) -> Result<Known, String> {

@@ -159,13 +159,7 @@ impl Event {
     fn command(&self, cluster: &Cluster, count: usize) -> Option<Command> {
         let node = |n: u64| NodeId(n % cluster.setup.all());
         let up = |n: u64| Some(node(n)).filter(|&id| cluster.status(id).is_some());
-        // Mostly one that leads, or thinks so: others refuse.
-        let served = |n: u64| match cluster.leaders().as_slice() {
-            leaders if !n.is_multiple_of(4) && !leaders.is_empty() => {
-                Some(leaders[(n / 4) as usize % leaders.len()])
-            }
-            _ => up(n),
-        };
+        let served = |n: u64| served(cluster, n);
         Some(match *self {
             Event::Tick { node: n, count } => Command::Tick {
                 node: Some(up(n)?),
@@ -183,24 +177,6 @@ impl Event {
             Event::Transfer(n, to) => Command::Transfer {
                 node: served(n)?,
                 to: Some(node(to)),
-            },
-            Event::Change {
-                node: n,
-                add,
-                learn,
-                remove,
-            } => {
-                let node = served(n)?;
-                let ask = ask(cluster, node, [add, learn, remove])?;
-                Command::Change { node, ask }
-            }
-            Event::Describe { node: n, of, place } => Command::Describe {
-                node: served(n)?,
-                of: node(of),
-                known: Known {
-                    address: format!("host.{place}"),
-                    incarnation: (place % 2 == 0).then_some(1),
-                },
             },
             Event::Persist { node: n, writes } => {
                 let node = up(n)?;
@@ -236,7 +212,32 @@ impl Event {
                 cluster.node(up(n)?).wanted?;
                 Command::Fetch(node(n))
             }
+            Event::Change { .. } | Event::Describe { .. } => return self.about_members(cluster),
             _ => return self.about_messages(cluster),
+        })
+    }
+
+    fn about_members(&self, cluster: &Cluster) -> Option<Command> {
+        Some(match *self {
+            Event::Change {
+                node: n,
+                add,
+                learn,
+                remove,
+            } => {
+                let node = served(cluster, n)?;
+                let ask = ask(cluster, node, [add, learn, remove])?;
+                Command::Change { node, ask }
+            }
+            Event::Describe { node: n, of, place } => Command::Describe {
+                node: served(cluster, n)?,
+                of: NodeId(of % cluster.setup.all()),
+                known: Known {
+                    address: format!("host.{place}"),
+                    incarnation: (place % 2 == 0).then_some(1),
+                },
+            },
+            _ => unreachable!("not about members"),
         })
     }
 
@@ -262,6 +263,16 @@ impl Event {
             Event::Hold(n) => Command::Hold(place(n)),
             _ => unreachable!("not about messages"),
         })
+    }
+}
+
+/// Mostly one that leads, or thinks so: others refuse.
+fn served(cluster: &Cluster, n: u64) -> Option<NodeId> {
+    match cluster.leaders().as_slice() {
+        leaders if !n.is_multiple_of(4) && !leaders.is_empty() => {
+            Some(leaders[(n / 4) as usize % leaders.len()])
+        }
+        _ => Some(NodeId(n % cluster.setup.all())).filter(|&id| cluster.status(id).is_some()),
     }
 }
 
