@@ -14,6 +14,9 @@ const JOBS: [(Micros, Micros); 3] = [(0, 200), (0, 5_000), (1_000, 50_000)];
 /// Keys and values of a state that is fetched in two pieces or three; more would cost too much.
 const LARGE_KEYS: u32 = 14;
 const LARGE_VALUES: (u64, u64) = (25_000, 50_000);
+/// What its clients wait at most between two requests. Each value fills a segment: with clients in
+/// haste one run costs as much as hundreds.
+const LARGE_THINK: Micros = 300_000;
 
 /// Draws it from a stream of its own, so that all else of a plan is as it would be without. In a
 /// few runs the load becomes a large one, where it may.
@@ -29,5 +32,6 @@ pub(super) fn draw_snapshots(seed: u64, settings: &mut Settings, load: Option<&m
     if let Some(load) = load.filter(|_| is_large) {
         load.keys = LARGE_KEYS;
         load.value_bytes = LARGE_VALUES;
+        load.think.1 = LARGE_THINK;
     }
 }
