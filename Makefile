@@ -4,7 +4,8 @@ CARGO ?= cargo
 BIN := target/release
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test verify fix golden bench bench-scaling bench-regress bench-cluster bench-snapshot soak-snapshot test-clients \
+.PHONY: help build run test verify fix golden bench bench-scaling bench-regress bench-growth bench-wal \
+    bench-stages flamegraph bench-peers bench-report bench-cluster bench-snapshot soak-snapshot test-clients \
     chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants explore
 
 help: ## Print the targets
@@ -46,8 +47,31 @@ bench-scaling: ## The same for 3, 5 and 7 members with 1, 64 and 1,024 puts outs
 bench-regress: ## Compare with the committed baselines: fails when worse by DRIFT percent
 	$(BENCH) bench-local -- regress --drift '$(DRIFT)' $(if $(SLOW_NS),--slow-ns '$(SLOW_NS)')
 
+bench-growth: build ## Measure what a put costs with ever more keys, log and connections
+	$(BENCH) bench-growth
+
+bench-wal: ## Measure the log's append beside the other ways to append durably
+	$(BENCH) bench-wal
+
+bench-stages: ## Show where the time of a commit goes, as three nodes in one process record it
+	$(BENCH) bench-stages
+
+flamegraph: ## Draw the same with a profiler in the process: target/flamegraph.svg
+	$(BENCH) bench-stages --features flamegraph -- --flamegraph target/flamegraph.svg \
+	    --json target/flamegraph.json
+
 bench-cluster: build ## Measure three real nodes beside the floor that the machine sets
-	$(CARGO) run --release --locked -p raftkv-bench --bin bench-cluster
+	$(BENCH) bench-cluster -- --json bench/results/bench_cluster.json
+
+bench-peers: build ## Measure raftkv beside etcd (installs it), and raft-rs in one process
+	@which etcd > /dev/null || apt-get install -y etcd-server || \
+	    echo "etcd is absent: Debian has it as etcd-server"
+	$(BENCH) bench-peers
+	$(CARGO) run --release --locked -q --manifest-path bench/libraries/Cargo.toml \
+	    --target-dir target/libraries -- bench/results/bench_libraries.json
+
+bench-report: ## Draw docs/figures and the table in docs/performance.md from bench/results
+	$(BENCH) bench-report
 
 bench-snapshot: ## Measure what snapshots cost a node under load, restarts, and catching up
 	$(CARGO) run --release --locked -p raftkv-bench --bin bench-snapshot

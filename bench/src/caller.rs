@@ -1,13 +1,12 @@
 //! Calls to a node: one connection with one call at a time, never blocking, and cheap, because the
 //! generator shares its cores with the servers.
 
+use crate::api::{Answer, Method, System};
 use bytes::Bytes;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
-use prost::Message;
 use raftkv::{
     grpc::{self, Deframer, Status},
     h2::{Connection, Event, Header, Limits, StreamId},
-    proto::proto::{GetRequest, GetResponse, PutRequest, PutResponse},
 };
 use std::{
     io::{self, Read, Write},
@@ -15,68 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-const READ_BYTES: usize = 16 << 10;
-
-/// What is called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Store a value, durably on a majority.
-    Put,
-    /// Read a value, linearizably.
-    Get,
-}
-
-impl Method {
-    fn path(self) -> &'static str {
-        match self {
-            Method::Put => "/raftkv.proto.KvService/Put",
-            Method::Get => "/raftkv.proto.KvService/Get",
-        }
-    }
-
-    fn request(self, key: String, value: &str) -> Bytes {
-        let value = value.to_owned();
-        match self {
-            Method::Put => grpc::encode(&PutRequest { key, value }),
-            Method::Get => grpc::encode(&GetRequest { key }),
-        }
-    }
-
-    fn answer(self, response: Bytes) -> Result<Answer, prost::DecodeError> {
-        let (ok, leader_hint) = match self {
-            Method::Put => {
-                let response = PutResponse::decode(response)?;
-                (response.ok, response.leader_hint)
-            }
-            Method::Get => {
-                let response = GetResponse::decode(response)?;
-                (response.ok, response.leader_hint)
-            }
-        };
-        Ok(match ok {
-            true => Answer::Done,
-            false => Answer::NotLeader { leader_hint },
-        })
-    }
-}
-
-/// What a node answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It did it.
-    Done,
-    /// It does not lead, and did nothing.
-    NotLeader {
-        /// The leader's client address; empty when it knows none.
-        leader_hint: String,
-    },
-}
+/// Read in one go.
+pub const READ_BYTES: usize = 16 << 10;
 
 /// A connection to one node, for calls of one method.
 pub struct Caller {
     socket: TcpStream,
     h2: Connection,
     started: Instant,
+    system: System,
     method: Method,
     headers: Vec<Header>,
     call: Option<Call>,
@@ -94,7 +40,7 @@ impl Caller {
     ///
     /// # Errors
     /// Whatever the network reports.
-    pub fn connect(address: SocketAddr, method: Method) -> io::Result<Caller> {
+    pub fn connect(address: SocketAddr, system: System, method: Method) -> io::Result<Caller> {
         let socket = net::TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
@@ -102,8 +48,9 @@ impl Caller {
             socket: TcpStream::from_std(socket),
             h2: Connection::client(Limits::default(), 0),
             started: Instant::now(),
+            system,
             method,
-            headers: grpc::request_headers(address.to_string(), method.path(), None),
+            headers: grpc::request_headers(address.to_string(), system.path(method), None),
             call: None,
         })
     }
@@ -127,7 +74,7 @@ impl Caller {
             .h2
             .open(&self.headers, false)
             .map_err(io::Error::other)?;
-        let request = self.method.request(key, value);
+        let request = self.system.request(self.method, key, value);
         self.h2
             .send_data(stream, request, true)
             .map_err(io::Error::other)?;
@@ -139,18 +86,18 @@ impl Caller {
         self.flush()
     }
 
-    /// Goes on after an event of the socket; gives the answer when it is complete.
+    /// Goes on after an event of the socket, reading by way of `buffer`; gives the answer when it
+    /// is complete.
     ///
     /// # Errors
     /// When the connection is lost, or the call ends with a status other than OK.
-    pub fn proceed(&mut self) -> io::Result<Option<Answer>> {
-        let mut chunk = [0; READ_BYTES];
+    pub fn proceed(&mut self, buffer: &mut [u8; READ_BYTES]) -> io::Result<Option<Answer>> {
         loop {
-            match self.socket.read(&mut chunk) {
+            match self.socket.read(buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(bytes) => {
                     let now_ms = self.started.elapsed().as_millis() as u64;
-                    self.h2.receive(&chunk[..bytes], now_ms);
+                    self.h2.receive(&buffer[..bytes], now_ms);
                     // A read that leaves room has emptied the socket.
                     if bytes < READ_BYTES {
                         break;
@@ -164,7 +111,7 @@ impl Caller {
         while let Some(event) = self.h2.poll() {
             if let Some(response) = self.take(event)? {
                 self.call = None;
-                answer = Some(self.method.answer(response)?);
+                answer = Some(self.system.answer(self.method, response)?);
             }
         }
         self.flush()?;
@@ -233,6 +180,7 @@ fn failed(status: &Status) -> io::Error {
 /// When there is no connection, or no answer within `timeout`, or a status other than OK.
 pub fn call_once(
     address: SocketAddr,
+    system: System,
     method: Method,
     key: &str,
     timeout: Duration,
@@ -240,7 +188,7 @@ pub fn call_once(
     let deadline = Instant::now() + timeout;
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1);
-    let mut caller = Caller::connect(address, method)?;
+    let mut caller = Caller::connect(address, system, method)?;
     caller.register(&poll, Token(0))?;
     caller.begin(key.to_owned(), "")?;
     loop {
@@ -249,7 +197,7 @@ pub fn call_once(
             return Err(io::ErrorKind::TimedOut.into());
         }
         poll.poll(&mut events, Some(left))?;
-        if let Some(answer) = caller.proceed()? {
+        if let Some(answer) = caller.proceed(&mut [0; READ_BYTES])? {
             return Ok(answer);
         }
     }

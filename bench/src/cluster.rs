@@ -1,22 +1,28 @@
-//! Three raftkv nodes as processes.
+//! Three nodes as processes, of either system.
 
-use crate::caller::{Answer, Method, call_once};
-use rustix::process::{Signal, set_parent_process_death_signal};
+mod program;
+
+use crate::{
+    api::{Answer, Method, System},
+    caller::call_once,
+    machine::{Usage, usage},
+    syncs::{DiskCalls, SyncCounter},
+};
+pub use program::Program;
 use std::{
     fs::{self, File},
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 const NODES: usize = 3;
 
-/// Time for the nodes to agree on a leader, or to follow one.
-const AGREEMENT_MAX: Duration = Duration::from_secs(20);
+/// Time for the nodes to agree on a leader, or to follow one; a node may have to read its data.
+const AGREEMENT_MAX: Duration = Duration::from_secs(120);
 
 /// Time for one answer, beyond which another node is asked.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -32,44 +38,56 @@ const PROBE_KEY: &str = "probe";
 
 /// The running nodes. Dropping it ends them.
 pub struct Cluster {
-    executable: PathBuf,
+    program: Program,
     directory: PathBuf,
-    peers: String,
     nodes: Vec<Node>,
+    syncs: Option<SyncCounter>,
 }
 
 struct Node {
-    raft: SocketAddr,
+    peer: SocketAddr,
     client: SocketAddr,
     process: Option<Child>,
 }
 
 impl Cluster {
-    /// Starts three nodes, with data and logs in `directory`, on free ports.
+    /// Starts three nodes, with data and logs in `directory`, on free ports. Where the syncs of
+    /// raftkv can be counted, they are.
     ///
     /// # Errors
     /// Whatever starting them reports.
-    pub fn start(executable: &Path, directory: &Path) -> io::Result<Cluster> {
+    pub fn start(program: Program, directory: &Path) -> io::Result<Cluster> {
         fs::create_dir_all(directory)?;
         let addresses = free_addresses()?;
-        let (rafts, clients) = addresses.split_at(NODES);
-        let peers = rafts.iter().enumerate();
-        let peers: Vec<String> = peers.map(|(id, raft)| format!("{id}@{raft}")).collect();
-        let nodes = rafts.iter().zip(clients).map(|(raft, client)| Node {
-            raft: *raft,
+        let (peers, clients) = addresses.split_at(NODES);
+        let nodes = peers.iter().zip(clients).map(|(peer, client)| Node {
+            peer: *peer,
             client: *client,
             process: None,
         });
-        let mut cluster = Cluster {
-            executable: executable.to_owned(),
-            directory: directory.to_owned(),
-            peers: peers.join(","),
-            nodes: nodes.collect(),
+        let syncs = match program.system() {
+            System::Raftkv => SyncCounter::new(directory)
+                .inspect_err(|error| eprintln!("syncs are not counted: {error}"))
+                .ok(),
+            System::Etcd => None,
         };
-        for id in 0..NODES {
-            cluster.start_node(id)?;
-        }
+        let mut cluster = Cluster {
+            program,
+            directory: directory.to_owned(),
+            nodes: nodes.collect(),
+            syncs,
+        };
+        cluster.start_all()?;
         Ok(cluster)
+    }
+
+    /// Whose nodes they are.
+    pub fn system(&self) -> System {
+        self.program.system()
+    }
+
+    fn start_all(&mut self) -> io::Result<()> {
+        (0..NODES).try_for_each(|id| self.start_node(id))
     }
 
     fn start_node(&mut self, id: usize) -> io::Result<()> {
@@ -77,30 +95,23 @@ impl Cluster {
             .create(true)
             .append(true)
             .open(self.log_path(id))?;
-        let node = &mut self.nodes[id];
-        let mut command = Command::new(&self.executable);
+        let peers: Vec<SocketAddr> = self.nodes.iter().map(|node| node.peer).collect();
+        let data = self.directory.join(format!("node-{id}"));
+        let mut command = self
+            .program
+            .command(id, &peers, self.nodes[id].client, &data);
         command
-            .arg("--node-id")
-            .arg(id.to_string())
-            .arg("--peers")
-            .arg(&self.peers)
-            .arg("--raft-listen")
-            .arg(node.raft.to_string())
-            .arg("--kv-listen")
-            .arg(node.client.to_string())
-            .arg("--data-dir")
-            .arg(self.directory.join(format!("node-{id}")))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        // SAFETY: the closure makes one system call and takes no lock, which is allowed between
-        // fork and exec.
-        unsafe { command.pre_exec(end_with_parent) };
+        if let Some(syncs) = &self.syncs {
+            syncs.watch(&id.to_string(), &mut command)?;
+        }
         let process = command.spawn().map_err(|error| {
-            let path = self.executable.display();
+            let path = self.program.executable().display();
             io::Error::new(error.kind(), format!("cannot start {path}: {error}"))
         })?;
-        node.process = Some(process);
+        self.nodes[id].process = Some(process);
         Ok(())
     }
 
@@ -108,19 +119,34 @@ impl Cluster {
         self.directory.join(format!("node-{id}.log"))
     }
 
-    /// The client address of the leader and its id, waiting until there is one that answers reads.
+    /// The client address of the leader and its id, waiting until there is one.
     ///
     /// # Errors
     /// When none is found in time, or a node has ended by itself.
     pub fn leader(&mut self) -> io::Result<(usize, SocketAddr)> {
-        let id = self.ask_all(Method::Get)?;
+        let id = self.ask_all(Method::Lead)?;
         Ok((id, self.nodes[id].client))
     }
 
-    /// The ids of the processes.
-    pub fn process_ids(&self) -> Vec<u32> {
+    /// What each process has used since it started.
+    ///
+    /// # Errors
+    /// When one has ended.
+    pub fn usage(&self) -> io::Result<Vec<Usage>> {
         let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        processes.map(Child::id).collect()
+        processes.map(|process| usage(process.id())).collect()
+    }
+
+    /// What each node has asked of its disk, where that is counted.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    pub fn disk_calls(&self) -> io::Result<Option<Vec<DiskCalls>>> {
+        let Some(syncs) = &self.syncs else {
+            return Ok(None);
+        };
+        let counts = (0..NODES).map(|id| syncs.count(&id.to_string()));
+        counts.collect::<io::Result<_>>().map(Some)
     }
 
     /// How often any node has campaigned since the start, as their logs have it.
@@ -158,11 +184,29 @@ impl Cluster {
         Ok(without_leader)
     }
 
+    /// Ends all nodes, starts them again, and gives the time from there until a put is
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// When the nodes do not recover in time.
+    pub fn restart(&mut self) -> io::Result<Duration> {
+        for process in self.nodes.iter_mut().filter_map(|node| node.process.take()) {
+            end(process);
+        }
+        let started = Instant::now();
+        self.start_all()?;
+        self.ask_all(Method::Put)?;
+        Ok(started.elapsed())
+    }
+
     fn wait_until_following(&mut self, id: usize) -> io::Result<()> {
         let deadline = Instant::now() + AGREEMENT_MAX;
+        let system = self.system();
         while Instant::now() < deadline {
             self.check_alive()?;
-            match call_once(self.nodes[id].client, Method::Get, PROBE_KEY, ANSWER_MAX) {
+            // A read is answered once there is a leader; raftkv says where.
+            let client = self.nodes[id].client;
+            match call_once(client, system, Method::Get, PROBE_KEY, ANSWER_MAX) {
                 Ok(Answer::NotLeader { leader_hint }) if leader_hint.is_empty() => {}
                 Ok(_) => {
                     thread::sleep(CATCH_UP);
@@ -178,6 +222,7 @@ impl Cluster {
     /// Asks the running nodes in turn until one does it, and gives that one's id.
     fn ask_all(&mut self, method: Method) -> io::Result<usize> {
         let deadline = Instant::now() + AGREEMENT_MAX;
+        let system = self.system();
         while Instant::now() < deadline {
             self.check_alive()?;
             for (id, node) in self.nodes.iter().enumerate() {
@@ -185,7 +230,7 @@ impl Cluster {
                     continue;
                 }
                 // One that fails to answer may be starting; the deadline ends it.
-                let answer = call_once(node.client, method, PROBE_KEY, ANSWER_MAX);
+                let answer = call_once(node.client, system, method, PROBE_KEY, ANSWER_MAX);
                 if answer.is_ok_and(|answer| answer == Answer::Done) {
                     return Ok(id);
                 }
@@ -230,13 +275,6 @@ impl Drop for Cluster {
             end(process);
         }
     }
-}
-
-/// Has this process end when its parent does, also when that has no time to see to it: a node left
-/// behind would disturb the next run.
-fn end_with_parent() -> io::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL))?;
-    Ok(())
 }
 
 fn end(mut process: Child) {

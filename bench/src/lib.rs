@@ -4,7 +4,9 @@
 //! itself allows in the same run: [`raw`] is one synced append and one round trip, [`floor`] is
 //! the least that a replicated put can cost.
 
+pub mod api;
 pub mod caller;
+pub mod chart;
 pub mod cluster;
 pub mod disk;
 pub mod floor;
@@ -15,3 +17,6 @@ pub mod machine;
 pub mod raw;
 pub mod report;
 pub mod rounds;
+pub mod spread;
+pub mod syncs;
+pub mod ways;

@@ -1,10 +1,14 @@
-//! A closed loop of calls: each client has one outstanding, on a connection of its own.
+//! Calls from one thread, over a connection for each client, which has one outstanding: as fast as
+//! they are answered, or at a rate.
+
+mod alarm;
 
 use crate::{
-    caller::{Answer, Caller, Method},
-    floor::PUT_BYTES,
+    api::{Answer, Method, System},
+    caller::{Caller, READ_BYTES},
     latency::Latencies,
 };
+use alarm::Alarm;
 use mio::{Events, Poll, Token};
 use std::{
     io,
@@ -19,20 +23,46 @@ const WARM_UP: Duration = Duration::from_millis(100);
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// So many keys are written and read, in an order that repeats after all of them.
-const KEYS: u64 = 1_000;
+pub const KEYS: u64 = 1_000;
 
-/// Prime to [`KEYS`], so that neighbours in time are none in the key space.
-const KEY_STRIDE: u64 = 617;
+/// A prime, so that neighbours in time are none in the key space.
+const KEY_STRIDE: u64 = 611_953;
+
+/// The token of the alarm; clients have lower ones.
+const ALARM: Token = Token(usize::MAX - 1);
 
 /// What to do to a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
+    /// Whose node it is.
+    pub system: System,
     /// Which calls.
     pub method: Method,
     /// How many clients.
     pub clients: usize,
-    /// For how long, beside the warm-up.
-    pub duration: Duration,
+    /// Of each value.
+    pub value_bytes: usize,
+    /// How many keys, no multiple of 611,953.
+    pub keys: u64,
+    /// When to begin calls, and for how long.
+    pub pace: Pace,
+}
+
+/// When calls begin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pace {
+    /// As soon as the one before is answered, for so long beside the warm-up.
+    Closed(Duration),
+    /// So many per second for so long, whatever the answers: latency counts from when a call was to
+    /// begin, so that one that waits for a free client is not forgotten.
+    Open {
+        /// Calls per second.
+        rate: f64,
+        /// For so long, beside the warm-up.
+        duration: Duration,
+    },
+    /// As soon as the one before is answered, so many in all.
+    Count(u64),
 }
 
 /// What came of it.
@@ -49,25 +79,70 @@ pub struct Served {
 /// # Errors
 /// When a call fails, or the node does not lead any more.
 pub fn run(load: &Load, address: SocketAddr) -> io::Result<Served> {
-    let poll = Poll::new()?;
-    let mut clients = Vec::new();
-    for number in 0..load.clients {
-        let mut caller = Caller::connect(address, load.method)?;
-        caller.register(&poll, Token(number))?;
-        clients.push(Client {
-            caller,
-            began: Instant::now(),
-        });
+    Connected::new(load, address)?.run()
+}
+
+/// Clients that are connected and have not called yet.
+pub struct Connected {
+    load: Load,
+    poll: Poll,
+    clients: Vec<Client>,
+}
+
+impl Connected {
+    /// Connects them.
+    ///
+    /// # Errors
+    /// Whatever the network reports.
+    pub fn new(load: &Load, address: SocketAddr) -> io::Result<Connected> {
+        let poll = Poll::new()?;
+        let mut clients = Vec::new();
+        for number in 0..load.clients {
+            let mut caller = Caller::connect(address, load.system, load.method)?;
+            caller.register(&poll, Token(number))?;
+            clients.push(Client {
+                caller,
+                began: Instant::now(),
+            });
+        }
+        Ok(Connected {
+            load: *load,
+            poll,
+            clients,
+        })
     }
-    let generator = Generator {
-        count_from: Instant::now() + WARM_UP,
-        count_until: Instant::now() + WARM_UP + load.duration,
-        value: "v".repeat(PUT_BYTES),
-        clients,
-        calls: 0,
-        latencies: Latencies::default(),
-    };
-    generator.run(poll)
+
+    /// Has them call.
+    ///
+    /// # Errors
+    /// When a call fails, or the node does not lead any more.
+    pub fn run(self) -> io::Result<Served> {
+        let Connected {
+            load,
+            poll,
+            clients,
+        } = self;
+        let started = Instant::now();
+        let (count_from, count_until) = match load.pace {
+            Pace::Closed(duration) | Pace::Open { duration, .. } => {
+                (started + WARM_UP, started + WARM_UP + duration)
+            }
+            Pace::Count(_) => (started, started + Duration::from_secs(86_400)),
+        };
+        let generator = Generator {
+            load,
+            started,
+            count_from,
+            count_until,
+            value: "v".repeat(load.value_bytes),
+            idle: (0..clients.len()).rev().collect(),
+            clients,
+            buffer: Box::new([0; READ_BYTES]),
+            calls: 0,
+            latencies: Latencies::default(),
+        };
+        generator.run(poll)
+    }
 }
 
 struct Client {
@@ -76,57 +151,88 @@ struct Client {
 }
 
 struct Generator {
-    clients: Vec<Client>,
+    load: Load,
+    started: Instant,
     count_from: Instant,
     count_until: Instant,
     value: String,
+    clients: Vec<Client>,
+    /// Clients without a call.
+    idle: Vec<usize>,
+    buffer: Box<[u8; READ_BYTES]>,
     calls: u64,
     latencies: Latencies,
 }
 
 impl Generator {
     fn run(mut self, mut poll: Poll) -> io::Result<Served> {
-        let mut events = Events::with_capacity(self.clients.len());
-        let mut outstanding = self.clients.len();
-        for number in 0..self.clients.len() {
-            self.begin(number)?;
-        }
-        // The last calls are waited for, so that the next load finds idle nodes.
-        while outstanding > 0 {
+        let mut events = Events::with_capacity(self.clients.len() + 1);
+        let mut alarm = Alarm::new(&poll, ALARM)?;
+        loop {
+            let next = self.begin_due()?;
+            let outstanding = self.clients.len() - self.idle.len();
+            // The last calls are waited for, so that the next load finds idle nodes.
+            if outstanding == 0 && next.is_none() {
+                return Ok(Served {
+                    latencies: self.latencies,
+                    calls: self.calls,
+                });
+            }
+            if let Some(next) = next {
+                alarm.set(next)?;
+            }
             poll.poll(&mut events, Some(SILENCE_MAX))?;
             if events.is_empty() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             for event in &events {
-                let Token(number) = event.token();
-                if self.proceed(number)? && !self.begin(number)? {
-                    outstanding -= 1;
+                match event.token() {
+                    ALARM => alarm.clear(),
+                    Token(number) if self.proceed(number)? => self.idle.push(number),
+                    _ => {}
                 }
             }
         }
-        Ok(Served {
-            latencies: self.latencies,
-            calls: self.calls,
-        })
     }
 
-    /// Begins a client's next call, if there is time for one.
-    fn begin(&mut self, number: usize) -> io::Result<bool> {
-        let client = &mut self.clients[number];
-        client.began = Instant::now();
-        if client.began >= self.count_until {
-            return Ok(false);
+    /// Begins the calls whose time has come, as far as there are clients for them. Gives when the
+    /// next is due that a client is free for.
+    fn begin_due(&mut self) -> io::Result<Option<Instant>> {
+        let mut now = Instant::now();
+        while let Some(&number) = self.idle.last() {
+            let began = match self.load.pace {
+                Pace::Closed(_) => now,
+                Pace::Open { rate, .. } => {
+                    let due = self.started + Duration::from_secs_f64(self.calls as f64 / rate);
+                    if due > now {
+                        now = Instant::now();
+                    }
+                    if due > now && due < self.count_until {
+                        return Ok(Some(due));
+                    }
+                    due
+                }
+                Pace::Count(count) if self.calls == count => return Ok(None),
+                Pace::Count(_) => now,
+            };
+            if began >= self.count_until {
+                return Ok(None);
+            }
+            self.idle.pop();
+            let key = self.calls * KEY_STRIDE % self.load.keys;
+            self.calls += 1;
+            let client = &mut self.clients[number];
+            client.began = began;
+            client.caller.begin(format!("key-{key:08}"), &self.value)?;
+            now = Instant::now();
         }
-        let key = self.calls * KEY_STRIDE % KEYS;
-        self.calls += 1;
-        client.caller.begin(format!("key-{key:03}"), &self.value)?;
-        Ok(true)
+        Ok(None)
     }
 
     /// Whether the client's call has ended.
     fn proceed(&mut self, number: usize) -> io::Result<bool> {
         let client = &mut self.clients[number];
-        match client.caller.proceed()? {
+        match client.caller.proceed(&mut self.buffer)? {
             None => Ok(false),
             Some(Answer::NotLeader { .. }) => Err(io::Error::other("the node does not lead")),
             Some(Answer::Done) => {

@@ -1,5 +1,6 @@
 //! What the figures were taken on, and what processes used of it.
 
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use std::{fs, io, path::Path, process::Command, thread, time::Duration};
 
@@ -87,6 +88,44 @@ pub fn processor_time(process_id: u32) -> io::Result<Duration> {
     let ticks = processor_ticks(&stat).ok_or(io::ErrorKind::InvalidData)?;
     let ticks_per_second = rustix::param::clock_ticks_per_second();
     Ok(Duration::from_secs(ticks) / u32::try_from(ticks_per_second).unwrap_or(u32::MAX))
+}
+
+/// The processor time that this thread has used so far.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("time goes forward")
+}
+
+/// What a process has used since it started, and its memory now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Processor time of all its threads.
+    pub processor: Duration,
+    /// `VmRSS`.
+    pub resident_bytes: u64,
+    /// `RssAnon`: of that, what is no file.
+    pub anonymous_bytes: u64,
+}
+
+/// What a process has used.
+///
+/// # Errors
+/// When there is no such process.
+pub fn usage(process_id: u32) -> io::Result<Usage> {
+    let read = |name| fs::read_to_string(format!("/proc/{process_id}/{name}"));
+    let status = read("status")?;
+    Ok(Usage {
+        processor: processor_time(process_id)?,
+        resident_bytes: number_behind("VmRSS:", &status) << 10,
+        anonymous_bytes: number_behind("RssAnon:", &status) << 10,
+    })
+}
+
+/// The number behind this name at the start of a line; 0 without one.
+fn number_behind(name: &str, text: &str) -> u64 {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    let number = lines.next().and_then(|rest| rest.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// The sum of utime and stime, fields 14 and 15 of proc(5), counted from behind the name of the

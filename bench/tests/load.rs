@@ -8,8 +8,9 @@ use raftkv::{
     replica::Operation,
 };
 use raftkv_bench::{
-    caller::{self, Method, call_once},
-    load::{self, Load},
+    api::{self, Method, System},
+    caller::call_once,
+    load::{self, KEYS, Load, Pace},
 };
 use std::{
     io,
@@ -66,9 +67,12 @@ fn gateway(answer: Option<Answer>) -> (Gateway, Arc<AtomicU64>) {
 
 fn load(method: Method) -> Load {
     Load {
+        system: System::Raftkv,
         method,
         clients: 4,
-        duration: Duration::from_millis(50),
+        value_bytes: 256,
+        keys: KEYS,
+        pace: Pace::Closed(Duration::from_millis(50)),
     }
 }
 
@@ -78,6 +82,34 @@ fn every_call_of_a_load_is_made_and_answered() {
     let served = load::run(&load(Method::Put), gateway.address()).expect("all are answered");
     assert!(served.calls >= 4);
     assert_eq!(served.calls, puts.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_load_makes_so_many_calls_as_it_is_told() {
+    let (gateway, puts) = gateway(Some(Answer::Put));
+    let load = Load {
+        pace: Pace::Count(1_003),
+        ..load(Method::Put)
+    };
+    let served = load::run(&load, gateway.address()).expect("all are answered");
+    assert_eq!((served.calls, served.latencies.count()), (1_003, 1_003));
+    assert_eq!(puts.load(Ordering::Relaxed), 1_003);
+}
+
+#[test]
+fn a_load_at_a_rate_makes_all_calls_of_its_time() {
+    let (gateway, puts) = gateway(Some(Answer::Put));
+    let load = Load {
+        pace: Pace::Open {
+            rate: 1_000.0,
+            duration: Duration::from_millis(100),
+        },
+        ..load(Method::Put)
+    };
+    let served = load::run(&load, gateway.address()).expect("all are answered");
+    // A tenth of a second is not counted, and a tenth is.
+    assert_eq!(served.calls, 200);
+    assert_eq!(puts.load(Ordering::Relaxed), 200);
 }
 
 #[test]
@@ -98,8 +130,15 @@ fn a_node_that_does_not_lead_ends_the_load() {
     let failed = load::run(&load(Method::Put), gateway.address()).expect_err("nothing is done");
     assert_eq!(failed.to_string(), "the node does not lead");
     let timeout = Duration::from_secs(10);
-    let answer = call_once(gateway.address(), Method::Get, "key", timeout).expect("an answer");
-    assert_eq!(answer, caller::Answer::NotLeader { leader_hint });
+    let answer = call_once(
+        gateway.address(),
+        System::Raftkv,
+        Method::Get,
+        "key",
+        timeout,
+    )
+    .expect("an answer");
+    assert_eq!(answer, api::Answer::NotLeader { leader_hint });
 }
 
 #[test]
@@ -113,6 +152,13 @@ fn a_refusal_is_an_error_with_the_nodes_words() {
 fn a_silent_node_is_not_waited_for_beyond_the_timeout() {
     let (gateway, _) = gateway(None);
     let timeout = Duration::from_millis(20);
-    let failed = call_once(gateway.address(), Method::Put, "key", timeout).expect_err("silence");
+    let failed = call_once(
+        gateway.address(),
+        System::Raftkv,
+        Method::Put,
+        "key",
+        timeout,
+    )
+    .expect_err("silence");
     assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
 }

@@ -24,6 +24,9 @@ use crate::{
     replica::Operation,
 };
 
+/// Read in one go.
+pub const READ_BYTES: usize = 16 << 10;
+
 /// Read in one turn at most, so that one client cannot keep the others waiting.
 const TURN_READ_BYTES: usize = 256 << 10;
 
@@ -49,6 +52,8 @@ pub struct Connection {
     h2: h2::Connection,
     calls: BTreeMap<StreamId, Call>,
     readable: bool,
+    /// Whether the client has closed, behind what is still to be read.
+    ended: bool,
     lost: bool,
     /// All is said; until this time the client may close.
     linger_until_ms: Option<u64>,
@@ -92,6 +97,7 @@ impl Connection {
             h2: h2::Connection::server(Limits::default(), now_ms),
             calls: BTreeMap::new(),
             readable: true,
+            ended: false,
             lost: false,
             linger_until_ms: None,
             active_ms: now_ms,
@@ -104,18 +110,19 @@ impl Connection {
         &mut self.socket
     }
 
-    /// The socket has something to read, or an end.
-    pub fn mark_readable(&mut self) {
+    /// The socket has something to read, and its end behind that if it `ended`.
+    pub fn mark_readable(&mut self, ended: bool) {
         self.readable = true;
+        self.ended |= ended;
     }
 
     /// Reads, ends what ran out of time, answers what needs no node, and writes. What needs the
     /// node is left in `asks`.
-    pub fn turn(&mut self, shared: &Shared, asks: &mut Vec<Ask>) {
+    pub fn turn(&mut self, shared: &Shared, buffer: &mut [u8; READ_BYTES], asks: &mut Vec<Ask>) {
         if self.linger_until_ms.is_some() {
             return self.linger(shared.now_ms);
         }
-        self.read(shared, asks);
+        self.read(shared, buffer, asks);
         if self.h2.deadline_ms().is_some_and(|at| at <= shared.now_ms) {
             self.h2.tick(shared.now_ms);
             self.take_events(shared, asks);
@@ -235,17 +242,19 @@ impl Connection {
         self.lost |= self.linger_until_ms.is_some_and(|until| until <= now_ms);
     }
 
-    fn read(&mut self, shared: &Shared, asks: &mut Vec<Ask>) {
-        let mut chunk = [0; 16 << 10];
+    fn read(&mut self, shared: &Shared, buffer: &mut [u8; READ_BYTES], asks: &mut Vec<Ask>) {
         let mut read_bytes = 0;
         while !self.lost && self.can_read() && read_bytes < TURN_READ_BYTES {
-            match self.socket.read(&mut chunk) {
+            match self.socket.read(buffer) {
                 Ok(0) => self.lost = true,
                 Ok(bytes) => {
                     read_bytes += bytes;
                     self.active_ms = shared.now_ms;
-                    self.h2.receive(&chunk[..bytes], shared.now_ms);
+                    self.h2.receive(&buffer[..bytes], shared.now_ms);
                     self.take_events(shared, asks);
+                    // A short read emptied the socket; new bytes make a new event. An end that is
+                    // known already makes none.
+                    self.readable = bytes == READ_BYTES || self.ended;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -18,13 +18,13 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::{
     Backend, Shared, Wake,
-    connection::{Ask, Connection},
+    connection::{Ask, Connection, READ_BYTES},
     reflection::Reflection,
     service::{self, Response},
 };
 use crate::{
     h2::StreamId,
-    node::{Answer, Request},
+    node::{Answer, Numbered, Request},
     proto,
     raft::Token,
     replica::Operation,
@@ -75,8 +75,9 @@ pub struct Server {
     /// Connections that have something to do in this turn.
     due: BTreeSet<usize>,
     /// Who waits for the node.
-    open: BTreeMap<Token, Open>,
-    next_token: u64,
+    open: Numbered<Open>,
+    /// What is read goes through here.
+    buffer: Box<[u8; READ_BYTES]>,
     watch_at_ms: Option<u64>,
 }
 
@@ -131,8 +132,8 @@ impl Server {
             next_connection: FIRST_CONNECTION,
             timers: BTreeSet::new(),
             due: BTreeSet::new(),
-            open: BTreeMap::new(),
-            next_token: 0,
+            open: Numbered::default(),
+            buffer: Box::new([0; READ_BYTES]),
             watch_at_ms: None,
         };
         Ok((server, waker))
@@ -155,7 +156,8 @@ impl Server {
                     WAKER => {}
                     mio::Token(number) => {
                         if let Some(slot) = self.connections.get_mut(&number) {
-                            slot.connection.mark_readable();
+                            slot.connection
+                                .mark_readable(event.is_read_closed() || event.is_error());
                             self.due.insert(number);
                         }
                     }
@@ -298,7 +300,7 @@ impl Server {
 
     /// The request is no longer at the node.
     fn close(&mut self, token: Token) -> Option<(usize, StreamId)> {
-        let open = self.open.remove(&token)?;
+        let open = self.open.remove(token.0)?;
         self.shared.buffered_bytes -= open.bytes;
         Some((open.connection, open.stream))
     }
@@ -337,7 +339,8 @@ impl Server {
             let Some(slot) = self.connections.get_mut(&number) else {
                 continue;
             };
-            slot.connection.turn(&self.shared, &mut asks);
+            slot.connection
+                .turn(&self.shared, &mut self.buffer, &mut asks);
             for ask in asks.drain(..) {
                 if ask.operation == Operation::Backup && self.backups() > BACKUPS_MAX {
                     self.respond(number, ask.stream, &Response::refused(service::busy()));
@@ -376,8 +379,6 @@ impl Server {
     }
 
     fn request(&mut self, connection: usize, ask: Ask) -> Request {
-        let token = Token(self.next_token);
-        self.next_token += 1;
         let bytes = operation_bytes(&ask.operation);
         self.shared.buffered_bytes += bytes;
         let open = Open {
@@ -385,9 +386,8 @@ impl Server {
             stream: ask.stream,
             bytes,
         };
-        self.open.insert(token, open);
         Request {
-            token,
+            token: Token(self.open.add(open)),
             operation: ask.operation,
         }
     }

@@ -3,7 +3,6 @@
 //! and the followers' disks work while ours does.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,15 +16,18 @@ use tracing::Level;
 
 use super::{
     error::Fatal,
-    handle::{Answer, Backup, NodeStatus, Request, Shared},
+    handle::{Answer, Asked, Backup, NodeStatus, Shared},
     jobs::Jobs,
     log_line,
     network::{Network, NetworkError},
+    numbered::Numbered,
+    stages::{Batches, Stage},
 };
 use crate::{
     codec::Packet,
     raft::{
-        ChangeRefusal, ChangeState, Input, Message, Note, RefusalReason, RoleName, Snapshot, Token,
+        AppendOutcome, ChangeRefusal, ChangeState, Index, Input, Message, Note, RefusalReason,
+        RoleName, Snapshot, Token,
     },
     replica::{self, Outbox, Replica, Reply},
 };
@@ -44,7 +46,7 @@ pub(super) struct EventLoop {
     pub(super) network: Network,
     pub(super) replica: Replica<FileMedia>,
     pub(super) jobs: Jobs,
-    pub(super) requests: Receiver<(u64, Request)>,
+    pub(super) requests: Receiver<Asked>,
     pub(super) shared: Arc<Shared>,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) election: ElectionGate,
@@ -55,11 +57,12 @@ pub(super) struct EventLoop {
     /// The least time after which followers campaign.
     pub(super) election_timeout_ticks: u32,
     /// Whose each open request is, and by which token they know it.
-    pub(super) open: BTreeMap<Token, (u64, Token)>,
-    pub(super) next_token: u64,
+    pub(super) open: Numbered<(u64, Token)>,
     pub(super) out: Outbox,
     /// What was last warned of, and when.
     pub(super) last_warning: (String, u64),
+    pub(super) leads: bool,
+    pub(super) batches: Batches,
 }
 
 /// The loop's time, in milliseconds since it began.
@@ -218,12 +221,20 @@ impl EventLoop {
             replica,
             election,
             out,
+            shared,
+            batches,
             ..
         } = self;
         let mut failed = None;
         let received = network.receive(now_ms, |from, packet| {
             if failed.is_none() && election.lets_in(&packet) {
-                failed = replica.receive(from, packet, out).err();
+                if let Some(index) = matched(&packet) {
+                    batches.acknowledged(index, &mut shared.stages.lock());
+                }
+                let received = timing_commits(replica, shared, batches, |replica| {
+                    replica.receive(from, packet, out)
+                });
+                failed = received.err();
             }
         });
         if let Some(error) = failed {
@@ -257,17 +268,27 @@ impl EventLoop {
     }
 
     fn take_requests(&mut self) -> Result<(), replica::Error> {
+        if self.requests.is_empty() {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut stages = shared.stages.lock();
         let mut operations = Vec::new();
-        while let Ok((asker, request)) = self.requests.try_recv() {
-            self.next_token += 1;
-            let token = Token(self.next_token);
-            self.open.insert(token, (asker, request.token));
-            operations.push((token, request.operation));
+        let began = Instant::now();
+        while let Ok(asked) = self.requests.try_recv() {
+            let waited = began.saturating_duration_since(asked.at);
+            stages.record(Stage::Queue, waited);
+            let number = self.open.add((asked.asker, asked.request.token));
+            operations.push((Token(number), asked.request.operation));
         }
-        match operations.is_empty() {
-            true => Ok(()),
-            false => self.replica.submit(operations, &mut self.out),
+        let last = self.replica.raft().log().last().index;
+        self.replica.submit(operations, &mut self.out)?;
+        let now_last = self.replica.raft().log().last().index;
+        if now_last > last {
+            stages.record(Stage::Encode, began.elapsed());
+            self.batches.written(now_last);
         }
+        Ok(())
     }
 
     /// Time passes only after everything that waited was heard: a node that was paused must not
@@ -293,10 +314,21 @@ impl EventLoop {
         self.replica.sync_log()?;
         let took = began.elapsed();
         self.shared.timings.lock().sync(took);
-        self.replica.go_on(&mut self.out)?;
+        let stage = match self.leads {
+            true => Stage::LocalSync,
+            false => Stage::FollowerSync,
+        };
+        self.shared.stages.lock().record(stage, took);
+        let EventLoop {
+            replica,
+            out,
+            shared,
+            batches,
+            ..
+        } = self;
+        timing_commits(replica, shared, batches, |replica| replica.go_on(out))?;
         let patience = TICK * self.election_timeout_ticks;
-        let leads = self.replica.status().role == RoleName::Leader;
-        if took >= patience && leads && !self.is_alone() {
+        if took >= patience && self.leads && !self.is_alone() {
             tracing::warn!(
                 "a sync of the log took {} ms, longer than the election timeout of {} ms: handing \
                  leadership over; look at the disk",
@@ -348,6 +380,10 @@ impl EventLoop {
             tracing::info!("{}", log_line::role(&change));
         }
         let status = self.replica.status();
+        self.leads = status.role == RoleName::Leader;
+        if !self.leads {
+            self.batches.clear();
+        }
         let hint = status.leader.map(|node| self.network.client_address(node));
         let status = NodeStatus {
             id: status.id,
@@ -372,7 +408,7 @@ impl EventLoop {
         for (token, reply) in self.out.replies.drain(..) {
             let (asker, token) = self
                 .open
-                .remove(&token)
+                .remove(token.0)
                 .expect("each request has one reply");
             let answer = match reply {
                 Reply::Backup { snapshot } => backup(snapshot, &mut self.replica),
@@ -388,19 +424,21 @@ impl EventLoop {
         for asker in woken {
             (askers[&asker].wake)();
         }
+        self.batches.answered(&mut self.shared.stages.lock());
     }
 
     /// What is still open ends unknown: it may have been sent to a majority. What was not taken up
     /// was not.
     fn leave(&mut self) {
-        let open: Vec<Token> = self.open.keys().copied().collect();
+        let open: Vec<u64> = self.open.numbers().collect();
         self.out.replies.clear();
-        self.out
-            .replies
-            .extend(open.into_iter().map(|token| (token, Reply::Unknown)));
+        self.out.replies.extend(
+            open.into_iter()
+                .map(|number| (Token(number), Reply::Unknown)),
+        );
         self.answer();
         let mut askers = self.shared.askers.lock();
-        for (asker, request) in self.requests.try_iter() {
+        for Asked { asker, request, .. } in self.requests.try_iter() {
             if let Some(found) = askers.get(&asker) {
                 let answer = Answer::Busy {
                     why: "the node is stopping",
@@ -421,6 +459,35 @@ impl EventLoop {
             NetworkError::Replaced => Fatal::Replaced(self.replica.status().id),
         }
     }
+}
+
+/// What an acknowledgement says is durable at its sender.
+fn matched(packet: &Packet) -> Option<Index> {
+    match packet {
+        Packet::Message(Message::AppendReply {
+            outcome: AppendOutcome::Match(index),
+            ..
+        }) => Some(*index),
+        _ => None,
+    }
+}
+
+/// Does a step, and notes how long it took where it led to a commit.
+fn timing_commits(
+    replica: &mut Replica<FileMedia>,
+    shared: &Shared,
+    batches: &mut Batches,
+    step: impl FnOnce(&mut Replica<FileMedia>) -> Result<(), replica::Error>,
+) -> Result<(), replica::Error> {
+    let applied = replica.applied();
+    let began = Instant::now();
+    step(replica)?;
+    if replica.applied() > applied {
+        let mut stages = shared.stages.lock();
+        stages.record(Stage::Apply, began.elapsed());
+        batches.applied(replica.applied(), Instant::now(), &mut stages);
+    }
+    Ok(())
 }
 
 fn backup(snapshot: Snapshot, replica: &mut Replica<FileMedia>) -> Answer {

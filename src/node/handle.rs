@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use bytes::Bytes;
 use raftkv_wal::FileSource;
 
-use super::timings::Timings;
+use super::{stages::Stages, timings::Timings};
 use crate::{
     kv::{KEY_MAX_BYTES, VALUE_MAX_BYTES},
     raft::{ChangeState, Index, NodeId, RoleName, Snapshot, Term, Token},
@@ -132,10 +133,18 @@ pub(super) struct Asker {
     pub(super) wake: Box<dyn Fn() + Send>,
 }
 
+/// A request in the queue.
+pub(super) struct Asked {
+    pub(super) asker: u64,
+    pub(super) at: Instant,
+    pub(super) request: Request,
+}
+
 /// What handles and the event loop share.
 pub(super) struct Shared {
     pub(super) status: Mutex<NodeStatus>,
     pub(super) timings: Mutex<Timings>,
+    pub(super) stages: Mutex<Stages>,
     /// A snapshot was asked for.
     pub(super) wants_snapshot: AtomicBool,
     pub(super) askers: Mutex<BTreeMap<u64, Asker>>,
@@ -150,6 +159,7 @@ impl Shared {
         Shared {
             status: Mutex::new(status),
             timings: Mutex::default(),
+            stages: Mutex::default(),
             wants_snapshot: AtomicBool::new(false),
             askers: Mutex::default(),
             next_asker: AtomicU64::new(0),
@@ -159,7 +169,7 @@ impl Shared {
 }
 
 /// Makes the queue between handles and an event loop.
-pub(super) fn queue(shared: Arc<Shared>) -> (HandleMaker, Receiver<(u64, Request)>) {
+pub(super) fn queue(shared: Arc<Shared>) -> (HandleMaker, Receiver<Asked>) {
     let (requests, receiver) = bounded(REQUEST_QUEUE_MAX);
     (HandleMaker { shared, requests }, receiver)
 }
@@ -168,7 +178,7 @@ pub(super) fn queue(shared: Arc<Shared>) -> (HandleMaker, Receiver<(u64, Request
 #[derive(Clone)]
 pub(super) struct HandleMaker {
     shared: Arc<Shared>,
-    requests: Sender<(u64, Request)>,
+    requests: Sender<Asked>,
 }
 
 impl HandleMaker {
@@ -198,7 +208,7 @@ impl HandleMaker {
 pub struct Handle {
     asker: u64,
     shared: Arc<Shared>,
-    requests: Sender<(u64, Request)>,
+    requests: Sender<Asked>,
 }
 
 impl Handle {
@@ -216,12 +226,15 @@ impl Handle {
         if !(1..=KEY_MAX_BYTES).contains(&key_bytes) || value_bytes > VALUE_MAX_BYTES {
             return Err(SubmitError::Size);
         }
-        self.requests
-            .try_send((self.asker, request))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => SubmitError::Full,
-                TrySendError::Disconnected(_) => SubmitError::Stopped,
-            })
+        let asked = Asked {
+            asker: self.asker,
+            at: Instant::now(),
+            request,
+        };
+        self.requests.try_send(asked).map_err(|error| match error {
+            TrySendError::Full(_) => SubmitError::Full,
+            TrySendError::Disconnected(_) => SubmitError::Stopped,
+        })
     }
 
     /// Wakes the event loop: once after a batch of requests, since a wake costs more than a
@@ -241,6 +254,12 @@ impl Handle {
     #[must_use]
     pub fn take_timings(&self) -> Timings {
         std::mem::take(&mut self.shared.timings.lock())
+    }
+
+    /// Where the time of commits goes, since the node started.
+    #[must_use]
+    pub fn stages(&self) -> Stages {
+        self.shared.stages.lock().clone()
     }
 
     /// What the node is and knows.

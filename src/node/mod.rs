@@ -11,12 +11,14 @@ mod join;
 mod link;
 mod log_line;
 mod network;
+mod numbered;
 mod peer_list;
 mod resolver;
 mod restored;
 mod roster;
 mod sealed;
 mod socket;
+mod stages;
 mod stopped;
 mod timings;
 
@@ -48,12 +50,15 @@ use hello::Introduction;
 use jobs::Jobs;
 use network::{NODE_ID_MAX, Network, WAKER};
 use roster::Roster;
+use stages::Batches;
 
 pub use error::{Fatal, StartError};
 pub use handle::{Answer, Backup, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
 pub use identity::{DataDir, Identity, first_config};
+pub use numbered::Numbered;
 pub use peer_list::{check_address, parse_peers, split_address};
 pub use restored::{RestoredDir, restored_cluster_id};
+pub use stages::{Stage, StageSummary, Stages};
 pub use stopped::StoppedDir;
 pub use timings::Timings;
 
@@ -152,10 +157,11 @@ impl Node {
             clock: Clock::new(),
             late_ticks_max: ticks(config.heartbeat_ms),
             election_timeout_ticks: ticks(config.election_timeout_ms),
-            open: BTreeMap::new(),
-            next_token: 0,
+            open: Numbered::default(),
             out: Outbox::default(),
             last_warning: Default::default(),
+            leads: false,
+            batches: Batches::default(),
         };
         let thread = thread::Builder::new()
             .name("node".to_owned())

@@ -2,9 +2,9 @@
 
 use clap::Parser;
 use raftkv_bench::{
-    cluster::Cluster,
+    cluster::{Cluster, Program},
     floor::{Floor, Role},
-    machine::{Machine, processor_time},
+    machine::Machine,
     report::{Idle, Report},
     rounds::{Bench, Figures, Workload},
 };
@@ -39,6 +39,9 @@ struct Options {
     /// Seconds that idle nodes are watched for: what they use, and whether anyone campaigns.
     #[arg(long, default_value_t = 10.0)]
     idle_seconds: f64,
+    /// Run no other workloads than those whose name has this in it.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
     /// Leave the killing of leaders out.
     #[arg(long)]
     skip_failover: bool,
@@ -71,12 +74,17 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     let slice = Duration::try_from_secs_f64(options.seconds)? / ROUNDS;
     let this_program = env::current_exe()?;
-    let beside = this_program.with_file_name("raftkv");
-    let raftkv = options.raftkv.as_ref().unwrap_or(&beside);
+    let raftkv = Program::raftkv(options.raftkv.as_deref())?;
     fs::create_dir_all(&options.directory)?;
     let directory = tempfile::tempdir_in(&options.directory)?;
     let mut cluster = Cluster::start(raftkv, &directory.path().join("raftkv"))?;
-    let rows = measure_workloads(&this_program, &mut cluster, directory.path(), slice)?;
+    let rows = measure_workloads(
+        &this_program,
+        &mut cluster,
+        directory.path(),
+        slice,
+        &options.only,
+    )?;
     let idle = measure_idle(
         &mut cluster,
         Duration::try_from_secs_f64(options.idle_seconds)?,
@@ -96,9 +104,12 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     print!("{report}");
     if let Some(path) = &options.json {
-        fs::write(path, format!("{}\n", report.json()))?;
+        fs::write(path, format!("{:#}\n", report.json()))?;
     }
-    Ok(())
+    match report.is_synced() {
+        true => Ok(()),
+        false => Err("puts were acknowledged that no majority had synced".into()),
+    }
 }
 
 fn measure_workloads(
@@ -106,16 +117,19 @@ fn measure_workloads(
     cluster: &mut Cluster,
     directory: &Path,
     slice: Duration,
+    only: &str,
 ) -> io::Result<Vec<(Workload, Vec<Figures>)>> {
     let mut floor = Floor::start(this_program, &directory.join("floor"))?;
     let mut bench = Bench {
         directory,
         floor: &mut floor,
         cluster,
+        peak: 0.0,
     };
-    let mut rows = Workload::ALL
-        .map(|workload| (workload, Vec::new()))
-        .to_vec();
+    let wanted = Workload::ALL
+        .into_iter()
+        .filter(|it| it.name().contains(only));
+    let mut rows: Vec<_> = wanted.map(|workload| (workload, Vec::new())).collect();
     for round in 1..=ROUNDS {
         for (workload, rounds) in &mut rows {
             eprintln!("round {round} of {ROUNDS}: {}", workload.name());
@@ -130,15 +144,11 @@ fn measure_idle(cluster: &mut Cluster, span: Duration) -> io::Result<Idle> {
     cluster.leader()?;
     eprintln!("idle for {SETTLE:?}, then watched for {span:?}");
     thread::sleep(SETTLE);
-    let processes = cluster.process_ids();
-    let times = |processes: &[u32]| -> io::Result<Vec<Duration>> {
-        processes.iter().map(|id| processor_time(*id)).collect()
-    };
-    let before = times(&processes)?;
+    let before = cluster.usage()?;
     let campaigns_before = cluster.campaigns()?;
     thread::sleep(span);
-    let used = times(&processes)?.into_iter().zip(before);
-    let used = used.map(|(after, before)| (after - before).as_secs_f64());
+    let used = cluster.usage()?.into_iter().zip(before);
+    let used = used.map(|(after, before)| (after.processor - before.processor).as_secs_f64());
     Ok(Idle {
         span,
         percent: used

@@ -12,6 +12,9 @@ use std::{
 
 const PREPARED_NAME: &str = "next";
 
+/// What a log with the snapshots of the default policy takes, and one more.
+const SPARE_SEGMENTS: usize = 14;
+
 /// A directory in memory.
 #[derive(Clone, Debug, Default)]
 pub struct RamMedia {
@@ -24,17 +27,26 @@ pub struct RamMedia {
 struct Directory {
     /// Segments by name hold nothing here: whoever opened one has its bytes.
     files: BTreeMap<String, Arc<Vec<u8>>>,
-    /// Of segments that were purged: fresh memory would cost a page fault for every 4 KiB.
+    /// Memory for segments: a disk is there before it is written to, and memory that is new costs
+    /// more than all that is measured here, a page fault for every 4 KiB.
     spare: Vec<Vec<u8>>,
 }
 
 impl RamMedia {
     /// An empty directory whose writes take so much longer than they must.
     pub fn slowed_by(delay: Duration) -> RamMedia {
-        RamMedia {
+        let media = RamMedia {
             delay,
             ..RamMedia::default()
-        }
+        };
+        media.lock().spare = (0..SPARE_SEGMENTS)
+            .map(|_| {
+                let mut bytes = vec![0; raftkv_wal::SEGMENT_BYTES_DEFAULT as usize];
+                bytes.fill(1);
+                bytes
+            })
+            .collect();
+        media
     }
 
     fn lock(&self) -> MutexGuard<'_, Directory> {
@@ -69,13 +81,9 @@ impl Media for RamMedia {
             .insert(PREPARED_NAME.to_owned(), Arc::default());
         let spare = directory.spare.pop();
         drop(directory);
-        let bytes = match spare {
-            Some(mut bytes) if bytes.len() == segment_bytes => {
-                bytes.fill(0);
-                bytes
-            }
-            _ => vec![0; segment_bytes],
-        };
+        // Zeros tell whoever opens the log where it ends. Nobody opens this one.
+        let spare = spare.filter(|bytes| bytes.len() == segment_bytes);
+        let bytes = spare.unwrap_or_else(|| vec![0; segment_bytes]);
         Ok(RamFile {
             bytes,
             media: self.clone(),

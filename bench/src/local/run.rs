@@ -1,9 +1,8 @@
 //! One run: puts, so many of them outstanding at any time.
 
 use super::{calibration::calibrate, cluster::LocalCluster};
-use crate::{floor::PUT_BYTES, latency::Latencies};
+use crate::{floor::PUT_BYTES, latency::Latencies, machine::thread_time};
 use bytes::Bytes;
-use rustix::time::ClockId;
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -89,11 +88,6 @@ pub fn run(spec: Spec) -> Run {
         on_core: thread_time() - on_core,
         calibration_per_sec: f64::midpoint(before, calibrate()),
     }
-}
-
-fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).expect("time goes forward")
 }
 
 struct Load {

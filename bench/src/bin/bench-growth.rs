@@ -1,0 +1,191 @@
+//! `make bench-growth`: what a put costs with ever more keys, log and connections. A cost that
+//! grows with any of them grows with uptime.
+
+use bytes::Bytes;
+use clap::Parser;
+use raftkv_bench::{
+    api::Method,
+    cluster::{Cluster, Program},
+    local::LocalCluster,
+    machine::Machine,
+    rounds::{Call, run_calls},
+    spread::Spread,
+};
+use serde_json::{Value, json};
+use std::{
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+const MEMBERS: usize = 3;
+const OUTSTANDING: usize = 64;
+/// Puts whose cost is taken, at each size.
+const PUTS: usize = 100_000;
+const KEYS: [usize; 5] = [10_000, 30_000, 100_000, 300_000, 1_000_000];
+const LOG_ENTRIES: [usize; 5] = [100_000, 200_000, 400_000, 800_000, 1_600_000];
+const CLIENTS: [usize; 5] = [4, 16, 64, 256, 1_000];
+const ROUNDS: usize = 3;
+/// Prime to all of [`KEYS`].
+const KEY_STRIDE: usize = 611_953;
+/// What the last may cost, in terms of the first.
+const GROWTH_MAX: f64 = 1.5;
+
+/// Shows what a put costs with ever more keys, log and connections.
+#[derive(Parser)]
+struct Options {
+    /// Seconds for each number of connections.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Write the results to this file as JSON, too.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "bench/results/bench_growth.json"
+    )]
+    json: PathBuf,
+    /// Where the files go while it runs.
+    #[arg(long, default_value = "target")]
+    directory: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match measure(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench-growth: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(&options.directory)?;
+    let machine = Machine::this(&options.directory);
+    println!("{}", machine.line());
+    let duration = Duration::try_from_secs_f64(options.seconds)?;
+    let curves = [
+        curve(
+            "keys",
+            "us of processor time per put, in process",
+            by_keys(),
+        ),
+        curve(
+            "log entries",
+            "us of processor time per put, in process",
+            by_log(),
+        ),
+        curve(
+            "connections",
+            "us of processor time per put, all three nodes",
+            by_clients(&options.directory, duration)?,
+        ),
+    ];
+    let report = json!({"machine": machine.json(), "commit": machine.commit, "curves": curves});
+    if let Some(parent) = options.json.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(&options.json, format!("{report:#}\n"))?;
+    Ok(())
+}
+
+fn curve(over: &str, unit: &str, points: Vec<(usize, f64)>) -> Value {
+    println!("\n{over}: {unit}");
+    for (size, cost_us) in &points {
+        println!("{size:>10} {cost_us:>8.2}");
+    }
+    let growth = match (points.first(), points.last()) {
+        (Some((_, first)), Some((_, last))) => last / first,
+        _ => f64::NAN,
+    };
+    let verdict = if growth <= GROWTH_MAX {
+        "reached"
+    } else {
+        "missed"
+    };
+    println!("the last costs {growth:.2} x the first; at most {GROWTH_MAX} is wanted: {verdict}");
+    json!({"over": over, "unit": unit, "points": points, "growth": growth})
+}
+
+fn by_keys() -> Vec<(usize, f64)> {
+    let mut load = Local::new();
+    let mut filled = 0;
+    KEYS.into_iter()
+        .map(|keys| {
+            (filled..keys).for_each(|key| load.put(key));
+            filled = keys;
+            (keys, load.cost_us(keys))
+        })
+        .collect()
+}
+
+/// Without a snapshot meanwhile, the log is as long as the puts are many; with them, as shipped, it
+/// is cut. Either way the cost stays.
+fn by_log() -> Vec<(usize, f64)> {
+    let mut load = Local::new();
+    let mut entries = 0;
+    LOG_ENTRIES
+        .into_iter()
+        .map(|wanted| {
+            while entries < wanted - PUTS.min(wanted) {
+                load.put(entries % 1_000);
+                entries += 1;
+            }
+            entries += PUTS;
+            (wanted, load.cost_us(1_000))
+        })
+        .collect()
+}
+
+struct Local {
+    cluster: LocalCluster,
+    value: Bytes,
+    under_way: usize,
+}
+
+impl Local {
+    fn new() -> Local {
+        Local {
+            cluster: LocalCluster::new(MEMBERS, Duration::ZERO),
+            value: vec![b'v'; 256].into(),
+            under_way: 0,
+        }
+    }
+
+    fn put(&mut self, key: usize) {
+        self.cluster
+            .put(format!("key-{key:012}").into(), self.value.clone());
+        self.under_way += 1;
+        while self.under_way >= OUTSTANDING {
+            self.under_way -= self.cluster.turn();
+        }
+    }
+
+    /// The least of some rounds: what else the machine does can only add.
+    fn cost_us(&mut self, keys: usize) -> f64 {
+        let rounds = (0..ROUNDS).map(|_| {
+            let before = raftkv_bench::machine::thread_time();
+            (0..PUTS / ROUNDS).for_each(|n| self.put(n * KEY_STRIDE % keys));
+            let took = raftkv_bench::machine::thread_time() - before;
+            took.as_secs_f64() * 1e6 / (PUTS / ROUNDS) as f64
+        });
+        Spread::of(rounds.collect::<Vec<_>>()).least
+    }
+}
+
+fn by_clients(directory: &Path, duration: Duration) -> io::Result<Vec<(usize, f64)>> {
+    let directory = tempfile::tempdir_in(directory)?;
+    let mut cluster = Cluster::start(Program::raftkv(None)?, directory.path())?;
+    let mut costs = vec![Vec::new(); CLIENTS.len()];
+    for _ in 0..ROUNDS {
+        for (clients, costs) in CLIENTS.iter().zip(&mut costs) {
+            let call = Call::closed(Method::Put, *clients);
+            let figures = run_calls(&mut cluster, call, duration, 0.0)?;
+            costs.extend(figures.servers.map(|servers| servers.us_per_op));
+        }
+    }
+    let middles = costs.into_iter().map(|costs| Spread::of(costs).middle);
+    Ok(CLIENTS.into_iter().zip(middles).collect())
+}
