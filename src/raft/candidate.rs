@@ -134,6 +134,10 @@ impl Candidate {
     }
 
     fn won(&self, config: &Config) -> bool {
-        config.quorum_min(|node| u64::from(self.votes.get(&node) == Some(&true))) == 1
+        let voted = |node| u64::from(self.votes.get(&node) == Some(&true));
+        if planted!("elected_by_the_new_majority_alone") {
+            return config.new_quorum_min(voted) == 1;
+        }
+        config.quorum_min(voted) == 1
     }
 }

@@ -171,6 +171,11 @@ impl Config {
         majority_min(&self.new, value)
     }
 
+    /// As [`Config::quorum_min`] would be without the new majority.
+    pub(super) fn old_quorum_min(&self, value: impl Fn(NodeId) -> u64) -> u64 {
+        majority_min(&self.old, value)
+    }
+
     /// Whether a log may have this next after `before`: from C_old one gets to C_new through
     /// C_old,new only (§6). Anything may follow where nobody votes: that is the configuration 0 of
     /// a node which waits to be added, and of snapshots that it took before it knew better.

@@ -199,6 +199,11 @@ impl Leader {
             rounds.sort_unstable();
             confirmed = rounds[rounds.len().div_ceil(2).min(rounds.len() - 1)];
         }
+        if planted!("read_confirmed_by_a_learner") {
+            let all = Config::new(core.config().members().keys().copied());
+            let round = |node| self.peers.get(&node).map_or(own, |peer| peer.round.0);
+            confirmed = Round(all.quorum_min(round));
+        }
         if let Some((index, tokens)) = self.reads.confirm(confirmed) {
             out.note(Note::ReadsConfirmed { round: confirmed });
             out.push(Effect::Serve { index, tokens });
@@ -279,10 +284,12 @@ impl Leader {
             false => core.durable,
         };
         let mut index = Index(self.quorum_min(core, own.0, |peer| peer.matched.0));
+        let matched = |node| self.peers.get(&node).map_or(own.0, |peer| peer.matched.0);
         if planted!("joint_commit_by_the_new_majority_alone") {
-            let peer = |node| self.peers.get(&node);
-            let matched = |node| peer(node).map_or(own.0, |peer: &Progress| peer.matched.0);
             index = Index(core.config().new_quorum_min(matched));
+        }
+        if planted!("joint_commit_by_the_old_majority_alone") {
+            index = Index(core.config().old_quorum_min(matched));
         }
         if planted!("quorum_index_of_an_unsorted_list") {
             let peers = self.peers.values().map(|peer| peer.matched);

@@ -224,12 +224,16 @@ impl<M: Media> Replica<M> {
                 };
                 let term = self.raft.log().term(index);
                 let pos = LogPos::new(term.expect("applied entries stay"), index);
+                let members = match planted!("snapshot_with_a_stale_config") {
+                    true => self.raft.configs().next().expect("one is known").1,
+                    false => self.raft.config_at(index),
+                };
                 let header = Header {
                     cluster_id: self.storage.cluster_id(),
                     pos,
                     revision: frozen.revision(),
                     keys: frozen.len() as u64,
-                    config: Config::clone(self.raft.config_at(index)),
+                    config: Config::clone(members),
                 };
                 let job = Job::write(sink, header, frozen);
                 self.snapshots.queue(Purpose::Write, job);
