@@ -1,4 +1,5 @@
-//! `docs/raft-spec-mapping.md` names only what exists, and names every script.
+//! `docs/raft-spec-mapping.md` names only what exists, and names every script; `docs/membership.md`
+//! every one about members.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -104,4 +105,20 @@ fn every_script_stands_in_a_row() {
         let name = name.trim_end_matches(".txt");
         assert!(named.contains(name), "no row is shown by {name}");
     }
+}
+
+#[test]
+fn every_script_about_members_shows_a_rule_of_membership_md() {
+    let path = root().join("docs/membership.md");
+    let text = fs::read_to_string(path).expect("the page is there");
+    let named = quoted(&text).into_iter();
+    let named: BTreeSet<String> = named
+        .filter(|name| name.starts_with("membership/"))
+        .collect();
+    let scripts = scripts::names().into_iter();
+    let scripts = scripts.filter(|name| name.starts_with("membership/"));
+    let scripts: BTreeSet<String> = scripts
+        .map(|name| name.trim_end_matches(".txt").to_owned())
+        .collect();
+    assert_eq!(named, scripts);
 }

@@ -164,3 +164,30 @@ fn an_incarnation_that_is_known_stays() {
     assert_eq!(description.peer_address, "c:1");
     assert_eq!(description.incarnation, Some([1; 16]));
 }
+
+#[test]
+fn the_bytes_are_those_of_the_documents() {
+    let described = Description {
+        peer_address: "h:1".to_owned(),
+        client_address: String::new(),
+        incarnation: Some([7; 16]),
+    };
+    let known = [(NodeId(1), described), (NodeId(2), Description::default())];
+    let change = Change {
+        remove: [NodeId(2)].into(),
+        ..Change::default()
+    };
+    let joint = Config::described(known).changed_by(&change);
+    let nothing = [0; 17];
+    let first = [
+        &[1, 0, 0, 0, 0, 0, 0, 0, 0, 1][..],
+        &[7; 16],
+        b"\x03\0h:1\0\0",
+    ]
+    .concat();
+    let second = [&[2, 0, 0, 0, 0, 0, 0, 0, 3][..], &nothing, &[0; 4]].concat();
+    let both = [&[2, 0, 0, 0, 0, 0][..], &first, &second].concat();
+    assert_eq!(joint.encode(), both);
+    let one = [&[1, 0, 1, 0, 0, 0][..], &first, &[2, 0, 0, 0, 0, 0, 0, 0]].concat();
+    assert_eq!(joint.settled().encode(), one);
+}
