@@ -69,12 +69,19 @@ pub(super) struct Map {
 
 impl Map {
     pub(super) fn get(&self, key: &[u8]) -> Option<&Record> {
-        self.entries.get(key)
+        match Key::inline(key) {
+            Some(key) => self.entries.get(&key),
+            None => self.entries.get(key),
+        }
     }
 
     /// Stores the value as the change of this revision.
     pub(super) fn put(&mut self, key: &[u8], value: &[u8], revision: u64) {
-        match self.entries.get_mut(key) {
+        let found = match Key::inline(key) {
+            Some(key) => self.entries.get_mut(&key),
+            None => self.entries.get_mut(key),
+        };
+        match found {
             Some(record) => {
                 let old = record.history();
                 let history = History {

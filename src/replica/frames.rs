@@ -17,11 +17,23 @@ pub(super) struct Appended {
     pub(super) commit: Index,
 }
 
-#[derive(Debug, Default)]
+/// The size of a buffer, unless a frame needs more.
+const BUFFER_BYTES: usize = 64 << 10;
+
+#[derive(Debug)]
 pub(super) struct Frames {
     buffer: BytesMut,
     /// The append made last: followers that keep up get the same.
     append: Option<(Appended, Bytes)>,
+}
+
+impl Default for Frames {
+    fn default() -> Frames {
+        Frames {
+            buffer: BytesMut::with_capacity(BUFFER_BYTES),
+            append: None,
+        }
+    }
 }
 
 impl Frames {

@@ -176,6 +176,10 @@ const APPLY_MAX_ENTRIES: u64 = 4096;
 /// And fewer while a snapshot is written: a change then copies what the snapshot still shares.
 const APPLY_MAX_ENTRIES_WHILE_WRITING: u64 = 512;
 
+/// Commands are encoded into buffers of this size: each holds many, and comes back when the last of
+/// them is written.
+const ENCODED_BYTES: usize = 64 << 10;
+
 /// What a read is answered with.
 enum Read {
     /// The value of this key.
@@ -249,7 +253,7 @@ impl<M: Media> Replica<M> {
             apply_upto: included,
             apply_max_entries: APPLY_MAX_ENTRIES,
             accepted: VecDeque::new(),
-            encoded: BytesMut::new(),
+            encoded: BytesMut::with_capacity(ENCODED_BYTES),
             frames: Frames::default(),
             reads: BTreeMap::new(),
             confirmed: VecDeque::new(),

@@ -9,8 +9,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
-/// How much is zeroed or read at once.
+/// How much is read at once.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// How much is zeroed at once, which is how large the page cache makes its folios: a small write
+/// costs more in a large one, and a large write more in many small ones (docs/wal.md).
+const ZEROS_BYTES: usize = 64 << 10;
 
 /// A directory on disk. Segments are mapped for reading and written by `pwrite`.
 #[derive(Debug)]
@@ -207,10 +211,10 @@ fn fill_with_zeros(file: &File, segment_bytes: u64) -> io::Result<()> {
         Ok(()) | Err(Errno::OPNOTSUPP) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let zeros = vec![0; CHUNK_BYTES];
+    let zeros = vec![0; ZEROS_BYTES];
     let mut offset = 0;
     while offset < segment_bytes {
-        let len = (segment_bytes - offset).min(CHUNK_BYTES as u64);
+        let len = (segment_bytes - offset).min(ZEROS_BYTES as u64);
         file.write_all_at(&zeros[..len as usize], offset)?;
         offset += len;
     }
