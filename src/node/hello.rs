@@ -9,7 +9,7 @@ use prost::Message as _;
 use crate::{
     codec::{DecodeError, encode_frame},
     proto::peer::{self, refusal::Code},
-    raft::{Description, EntryKind, Incarnation, NodeId},
+    raft::{ADDRESS_MAX_BYTES, Description, EntryKind, Incarnation, NodeId},
 };
 
 /// What every hello begins with, so that other protocols are told at once.
@@ -160,8 +160,8 @@ pub(super) fn decode(body: Bytes) -> Result<Result<Hello, u32>, DecodeError> {
     Ok(Ok(Hello {
         node_id: NodeId(hello.node_id),
         incarnation: sixteen(&hello.incarnation)?,
-        peer_address: one_line(&hello.peer_address),
-        client_address: one_line(&hello.client_address),
+        peer_address: address(&hello.peer_address)?,
+        client_address: address(&hello.client_address)?,
         heartbeat_ms: hello.heartbeat_ms,
         election_timeout_ms: hello.election_timeout_ms,
         pins,
@@ -171,6 +171,14 @@ pub(super) fn decode(body: Bytes) -> Result<Result<Hello, u32>, DecodeError> {
             false => Some(sixteen(&hello.cluster_id)?),
         },
     }))
+}
+
+/// What is longer than any address the log has no room for.
+fn address(text: &str) -> Result<String, DecodeError> {
+    match text.len() > ADDRESS_MAX_BYTES {
+        true => Err(DecodeError::Shape("an address that is too long")),
+        false => Ok(one_line(text)),
+    }
 }
 
 /// What others say ends up in our log and in our answers to clients.
@@ -413,6 +421,24 @@ mod tests {
             encode(&me, &pins, refusal, &mut frame);
             let bytes = frame.len();
             assert!(bytes <= HELLO_MAX_BYTES as usize, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn an_address_that_the_log_has_no_room_for_makes_no_hello() {
+        for too_long in 0..3 {
+            let mut me = introduction(0, 1);
+            let address = "a".repeat(ADDRESS_MAX_BYTES + usize::from(too_long > 0));
+            match too_long {
+                2 => me.client_address = address,
+                _ => me.peer_address = address,
+            }
+            let mut frame = Vec::new();
+            encode(&me, &BTreeMap::new(), None, &mut frame);
+            let mut decoder = FrameDecoder::new(HELLO_MAX_BYTES);
+            decoder.receive(&frame);
+            let body = decoder.next_frame().expect("sound").expect("whole");
+            assert_eq!(decode(body).is_err(), too_long > 0);
         }
     }
 

@@ -54,7 +54,8 @@ pub fn check_address(text: &str) -> Result<(), String> {
     let Some((host, port)) = split_address(text) else {
         return wrong("no port");
     };
-    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+    let is_sound = port.parse::<u16>().is_ok_and(|port| port > 0);
+    if port.len() > "65535".len() || !is_sound {
         return wrong("no port from 1 to 65535");
     }
     let bare = host
@@ -103,6 +104,7 @@ mod tests {
             ("0@a", "no port"),
             ("0@a:0", "no port from 1"),
             ("0@a:65536", "no port from 1"),
+            ("0@a:0000000001", "no port from 1"),
             ("0@:1", "no host"),
             ("0@a b:1", "no host"),
             ("0@::1:1", "no host"),

@@ -288,6 +288,8 @@ impl Config {
             out.push(u8::from(description.incarnation.is_some()));
             out.extend_from_slice(&description.incarnation.unwrap_or_default());
             for address in [&description.peer_address, &description.client_address] {
+                let bytes = address.len();
+                assert!(bytes <= ADDRESS_MAX_BYTES, "an address of {bytes} bytes");
                 out.extend_from_slice(&(address.len() as u16).to_le_bytes());
                 out.extend_from_slice(address.as_bytes());
             }
