@@ -5,7 +5,10 @@
 
 use raftkv::{
     kv::{Command, Kv},
-    raft::{Config, Index, Input, Message, NodeId, Options, RoleName, Round, Term, Token},
+    raft::{
+        Addition, Change, Config, Index, Input, Message, NodeId, Options, RoleName, Round, Term,
+        Token,
+    },
     replica::{Operation, Outbox, Replica, Reply},
     storage::Storage,
 };
@@ -97,11 +100,35 @@ fn a_deposed_leader_does_not_say_that_a_command_was_refused() -> bool {
     step(&mut replica, Input::Receive { from, message }).replies == [(TOKEN, Reply::Unknown)]
 }
 
+fn a_snapshot_has_the_configuration_of_its_last_entry() -> bool {
+    let disk = MemoryMedia::new();
+    let mut before = replica(1, &disk);
+    elect(&mut before);
+    sync(&mut before);
+    let learner = Change {
+        add: [(NodeId(1), Addition::default())].into(),
+        ..Change::default()
+    };
+    submit(&mut before, Operation::Change(learner));
+    sync(&mut before);
+    submit(&mut before, Operation::Backup);
+    let mut out = Outbox::default();
+    while let Some(mut job) = before.take_job() {
+        while job.step() {}
+        before.job_done(job, &mut out).expect("the disk works");
+        sync(&mut before);
+    }
+    let taken = before.status();
+    assert!(taken.snapshot >= taken.config_at && taken.config.contains(NodeId(1)));
+    drop(before);
+    replica(1, &disk).status().config == taken.config
+}
+
 fn equal_commands_make_equal_images() -> bool {
     let image = || {
         let mut kv = Kv::default();
         for n in 0..30u8 {
-            let (key, value) = (vec![n].into(), vec![n].into());
+            let (key, value) = ([n], [n]);
             kv.apply(Command::Put { key, value });
         }
         kv.image()
@@ -120,6 +147,10 @@ const CLAIMS: &[Claim] = &[
     (
         "unknown_reported_as_refused",
         a_deposed_leader_does_not_say_that_a_command_was_refused,
+    ),
+    (
+        "snapshot_with_a_stale_config",
+        a_snapshot_has_the_configuration_of_its_last_entry,
     ),
     ("image_in_hash_order", equal_commands_make_equal_images),
 ];
