@@ -12,10 +12,7 @@
 //! 32 + K      V  the value
 //! ```
 
-use super::{
-    KEY_MAX_BYTES, LoadError, VALUE_MAX_BYTES,
-    map::{History, Record},
-};
+use super::{KEY_MAX_BYTES, LoadError, VALUE_MAX_BYTES, map::History};
 
 const HEAD_BYTES: usize = 32;
 
@@ -27,10 +24,9 @@ pub(super) struct Entry<'a> {
 }
 
 /// Appends an entry.
-pub(super) fn encode(out: &mut Vec<u8>, key: &[u8], record: &Record) {
-    let history = record.history();
-    out.reserve(HEAD_BYTES + key.len() + record.value().len());
-    for bytes in [key, record.value()] {
+pub(super) fn encode(out: &mut Vec<u8>, key: &[u8], history: History, value: &[u8]) {
+    out.reserve(HEAD_BYTES + key.len() + value.len());
+    for bytes in [key, value] {
         let length = u32::try_from(bytes.len()).expect("within the limits");
         out.extend_from_slice(&length.to_le_bytes());
     }
@@ -42,7 +38,7 @@ pub(super) fn encode(out: &mut Vec<u8>, key: &[u8], record: &Record) {
         out.extend_from_slice(&number.to_le_bytes());
     }
     out.extend_from_slice(key);
-    out.extend_from_slice(record.value());
+    out.extend_from_slice(value);
 }
 
 /// Takes an entry off the front of `bytes`.

@@ -4,6 +4,7 @@ use std::{error::Error, fmt};
 
 use super::{
     Kv,
+    digest::Digest,
     entry::{self, Entry},
     key::Key,
     map::{History, Map},
@@ -51,6 +52,7 @@ impl Error for LoadError {}
 pub struct Loader {
     map: Map,
     revision: u64,
+    digest: Digest,
     last: Option<Key>,
 }
 
@@ -61,6 +63,7 @@ impl Loader {
         Loader {
             map: Map::default(),
             revision,
+            digest: Digest::default(),
             last: None,
         }
     }
@@ -73,6 +76,7 @@ impl Loader {
     pub fn take(&mut self, mut chunk: &[u8]) -> Result<(), LoadError> {
         let mut last = self.last.as_ref().map(Key::as_slice);
         while !chunk.is_empty() {
+            let from_here = chunk;
             let Entry {
                 key,
                 history,
@@ -84,6 +88,8 @@ impl Loader {
             if !is_possible(history, self.revision) {
                 return Err(LoadError::History);
             }
+            self.digest
+                .add_encoded(&from_here[..from_here.len() - chunk.len()]);
             self.map.insert(key, history, value);
             last = Some(key);
         }
@@ -104,6 +110,7 @@ impl Loader {
         Ok(Kv {
             map: self.map,
             revision: self.revision,
+            digest: self.digest,
         })
     }
 }

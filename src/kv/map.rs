@@ -75,8 +75,14 @@ impl Map {
         }
     }
 
-    /// Stores the value as the change of this revision.
-    pub(super) fn put(&mut self, key: &[u8], value: &[u8], revision: u64) {
+    /// Stores the value as the change of this revision. Returns what was there before, and the
+    /// history now.
+    pub(super) fn put(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        revision: u64,
+    ) -> (Option<Record>, History) {
         let found = match Key::inline(key) {
             Some(key) => self.entries.get_mut(&key),
             None => self.entries.get_mut(key),
@@ -89,7 +95,8 @@ impl Map {
                     version: old.version + 1,
                     ..old
                 };
-                *record = Record::new(history, value);
+                let old = std::mem::replace(record, Record::new(history, value));
+                (Some(old), history)
             }
             None => {
                 let history = History {
@@ -98,6 +105,7 @@ impl Map {
                     version: 1,
                 };
                 self.insert(key, history, value);
+                (None, history)
             }
         }
     }
@@ -107,10 +115,13 @@ impl Map {
             .insert(Key::new(key), Record::new(history, value));
     }
 
-    /// Returns whether the key was there.
-    pub(super) fn delete(&mut self, key: &[u8]) -> bool {
+    /// Returns what was there.
+    pub(super) fn delete(&mut self, key: &[u8]) -> Option<Record> {
         // A removal copies shared nodes, whether or not it finds the key.
-        self.entries.contains_key(key) && self.entries.remove(key).is_some()
+        match self.entries.contains_key(key) {
+            true => self.entries.remove(key),
+            false => None,
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -4,6 +4,7 @@
 //! A [`Frozen`] view is the state of one moment; its entries as bytes, which `entry.rs` lays out,
 //! become a state again in a [`Loader`].
 
+mod digest;
 mod entry;
 mod frozen;
 mod key;
@@ -15,6 +16,7 @@ pub use frozen::Frozen;
 pub use loader::{LoadError, Loader};
 
 use bytes::Bytes;
+use digest::Digest;
 use key::Key;
 use map::{Map, Record};
 
@@ -83,6 +85,7 @@ pub struct Stored {
 pub struct Kv {
     map: Map,
     revision: u64,
+    digest: Digest,
 }
 
 impl Kv {
@@ -92,12 +95,21 @@ impl Kv {
         match command {
             Command::Put { key, value } => {
                 self.revision += 1;
-                self.map.put(key.as_ref(), value.as_ref(), self.revision);
+                let (key, value) = (key.as_ref(), value.as_ref());
+                let (old, history) = self.map.put(key, value, self.revision);
+                if let Some(old) = old {
+                    self.digest.remove(key, &old);
+                }
+                self.digest.add(key, history, value);
                 Outcome::Put
             }
             Command::Delete { key } => {
-                let found = self.map.delete(key.as_ref());
-                self.revision += u64::from(found);
+                let old = self.map.delete(key.as_ref());
+                if let Some(old) = &old {
+                    self.digest.remove(key.as_ref(), old);
+                    self.revision += 1;
+                }
+                let found = old.is_some();
                 Outcome::Deleted { found }
             }
         }
@@ -133,6 +145,13 @@ impl Kv {
         self.revision
     }
 
+    /// What two states have in common if and, but for chance, only if they hold the same keys with
+    /// the same values and histories.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        self.digest.value()
+    }
+
     /// Every byte of the state in one canonical form: equal states are equal bytes, so that two
     /// nodes can be compared.
     #[must_use]
@@ -145,7 +164,7 @@ impl Kv {
             entries.sort_by_key(|(key, _)| of_key(key));
         }
         for (key, record) in entries {
-            entry::encode(&mut out, key.as_slice(), record);
+            entry::encode(&mut out, key.as_slice(), record.history(), record.value());
         }
         out
     }

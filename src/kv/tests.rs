@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_128;
 
 fn put(key: &str, value: &str) -> Command {
     Command::Put {
@@ -177,6 +178,34 @@ fn model_bytes(model: &Model) -> Vec<u8> {
         .collect()
 }
 
+/// As it is defined, from scratch.
+fn model_digest(model: &Model) -> u128 {
+    let entries = model.iter();
+    let hashes =
+        entries.map(|(key, (numbers, value))| xxh3_128(&entry_bytes(key, *numbers, value)));
+    hashes.fold(0, u128::wrapping_add)
+}
+
+#[test]
+fn a_digest_tells_keys_values_and_histories_apart() {
+    let digest = |commands: &[Command]| {
+        let mut kv = Kv::default();
+        for command in commands {
+            kv.apply(command.clone());
+        }
+        kv.digest()
+    };
+    let base = digest(&[put("a", "1")]);
+    assert_ne!(base, 0);
+    assert_ne!(base, digest(&[put("a", "2")]), "another value");
+    assert_ne!(base, digest(&[put("b", "1")]), "another key");
+    assert_ne!(base, digest(&[put("a", "1"), put("a", "1")]), "put twice");
+    let later = [put("b", "1"), delete("b"), put("a", "1")];
+    assert_ne!(base, digest(&later), "put later");
+    assert_eq!(base, digest(&[put("a", "1"), put("b", "1"), delete("b")]));
+    assert_eq!(digest(&[put("a", "1"), delete("a")]), 0);
+}
+
 /// Applies the same change to both.
 fn change(kv: &mut Kv, model: &mut Model, revision: &mut u64, key: Vec<u8>, value: Option<u8>) {
     let Some(value) = value else {
@@ -241,6 +270,7 @@ proptest! {
                 views.push((kv.freeze(), model.clone(), revision));
             }
         }
+        prop_assert_eq!(kv.digest(), model_digest(&model));
         views.push((kv.freeze(), model, revision));
         prop_assert_eq!(&kv.image()[8..], &drain(kv.freeze(), usize::MAX).concat()[..]);
         for (view, model, revision) in views {
@@ -254,6 +284,7 @@ proptest! {
             let loaded = loader.finish(model.len() as u64).expect("all keys");
             let image = [&revision.to_le_bytes()[..], &model_bytes(&model)].concat();
             prop_assert_eq!(loaded.image(), image);
+            prop_assert_eq!(loaded.digest(), model_digest(&model));
         }
     }
 
@@ -273,6 +304,7 @@ proptest! {
             change(&mut kv, &mut model, &mut revision, key, value);
         }
         prop_assert_eq!(&kv.image()[8..], &model_bytes(&model)[..]);
+        prop_assert_eq!(kv.digest(), model_digest(&model));
     }
 
     #[test]
