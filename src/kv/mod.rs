@@ -25,6 +25,10 @@ pub const KEY_MAX_BYTES: usize = 4 << 10;
 /// Values are up to this many bytes.
 pub const VALUE_MAX_BYTES: usize = 1 << 20;
 
+/// Nodes remember their state's digest at each multiple of this index, so that those which are not
+/// equally far can be compared.
+pub const DIGEST_EVERY: u64 = 1_000;
+
 /// What a log entry asks of the state machine, in bytes of its own or borrowed ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command<B = Bytes> {

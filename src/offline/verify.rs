@@ -7,12 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use raftkv_wal::{Intact, SegmentReport};
+use raftkv_wal::{FileMedia, Intact, SegmentReport};
 
 use super::{Failure, hex};
 use crate::{
+    kv::DIGEST_EVERY,
     node::{Identity, StartError, StoppedDir},
-    raft::NodeId,
+    raft::{Index, NodeId},
     storage::{self, LogSurvey, SnapshotReport, Survey},
 };
 
@@ -40,8 +41,12 @@ pub fn verify(path: &Path, out: &mut impl Write) -> Result<(), Failure> {
         match directory.media() {
             Err(error) => check.line(path.join("wal").display(), Err(&error))?,
             Ok(mut media) => {
-                let survey = Survey::of(&mut media, &identity.owner());
-                check.survey(survey.map_err(|error| Failure::storage(path, error))?)?;
+                let owner = identity.owner();
+                let survey = Survey::of(&mut media, &owner);
+                let survey = survey.map_err(|error| Failure::storage(path, error))?;
+                let digests = digests(&survey, &mut media, &owner);
+                check.survey(survey)?;
+                check.digests(digests)?;
             }
         }
     }
@@ -148,11 +153,30 @@ impl<W: Write> Check<'_, W> {
         Ok(())
     }
 
+    /// What `raftkv-cli status` shows of a running node, to be compared with.
+    fn digests(
+        &mut self,
+        digests: Result<Vec<(Index, u128)>, storage::Error>,
+    ) -> Result<(), Failure> {
+        let file = self.directory.join("wal");
+        match digests {
+            Ok(digests) => digests.iter().try_for_each(|(index, digest)| {
+                let text = format!("{:<10} {digest:032x}  the state at index {index}", "digest");
+                writeln!(self.out, "{text}").map_err(Failure::output)
+            }),
+            Err(error) => {
+                let error = self.storage(error);
+                self.line(file.display(), Err(&error))
+            }
+        }
+    }
+
     fn snapshot(&mut self, found: SnapshotReport) -> Result<(), Failure> {
         let SnapshotReport {
             file,
             is_named,
             state,
+            digest,
         } = found;
         if !is_named {
             return self.unused(file, "named by no record: removed at the next start");
@@ -160,7 +184,7 @@ impl<W: Write> Check<'_, W> {
         let state = state.map_err(|error| self.storage(error));
         let found = state.as_ref().map(|(header, snapshot)| {
             format!(
-                "the state at index {} of term {}, {} keys, {} bytes",
+                "the state at index {} of term {}, {} keys, {} bytes, digest {digest:032x}",
                 header.pos.index, header.pos.term, header.keys, snapshot.bytes
             )
         });
@@ -190,6 +214,30 @@ impl<W: Write> Check<'_, W> {
             text: format!("{wrong} of {files} wrong: {text}{cure}"),
         })
     }
+}
+
+/// Digests of the state, made from scratch: at the last index at which nodes remember theirs, and
+/// with all of the log applied, the end too, which need not be committed. None of a damaged log.
+fn digests(
+    survey: &Survey,
+    media: &mut FileMedia,
+    owner: &[u8; 40],
+) -> Result<Vec<(Index, u128)>, storage::Error> {
+    let Some(Ok(log)) = &survey.log else {
+        return Ok(Vec::new());
+    };
+    let mut remembered = None;
+    let end = log.states(media, owner, |index, state| {
+        if index.0.is_multiple_of(DIGEST_EVERY) {
+            remembered = Some((index, state.digest()));
+        }
+    })?;
+    let end = (log.last.index, end.digest());
+    Ok(remembered
+        .filter(|(index, _)| *index < end.0)
+        .into_iter()
+        .chain([end])
+        .collect())
 }
 
 fn segment(found: &Intact) -> String {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     codec,
     kv::Kv,
-    raft::{Config, Entry, EntryKind, HardState, LogPos, Snapshot},
+    raft::{Config, Entry, EntryKind, HardState, Index, LogPos, Snapshot},
 };
 
 /// Everything that is to say about a log directory.
@@ -36,6 +36,8 @@ pub struct SnapshotReport {
     pub is_named: bool,
     /// What it is, when all of it was read and found to be right.
     pub state: Result<(Header, Snapshot), SnapshotError>,
+    /// The digest of that state; 0 without one.
+    pub digest: u128,
 }
 
 /// A log that can be replayed.
@@ -137,6 +139,19 @@ impl LogSurvey {
     /// # Errors
     /// When a snapshot or an entry cannot be used.
     pub fn state_at_end<M: Media>(&self, media: &mut M, owner: &[u8; 40]) -> Result<Kv, Error> {
+        self.states(media, owner, |_, _| {})
+    }
+
+    /// As [`LogSurvey::state_at_end`], and shows the state as of each entry behind the snapshot.
+    ///
+    /// # Errors
+    /// As [`LogSurvey::state_at_end`].
+    pub fn states<M: Media>(
+        &self,
+        media: &mut M,
+        owner: &[u8; 40],
+        mut visit: impl FnMut(Index, &Kv),
+    ) -> Result<Kv, Error> {
         let mut state = match self.loaded {
             Some(snapshot) => load(media, &snapshot_name(snapshot.pos), owner)?.2,
             None => Kv::default(),
@@ -146,12 +161,15 @@ impl LogSurvey {
             if entry.pos.index <= included.index {
                 return Ok(());
             }
-            let command = match entry.kind {
-                EntryKind::NO_OP | EntryKind::CONFIG => return Ok(()),
-                EntryKind::COMMAND => codec::decode_command(entry.data).map_err(|e| e.to_string()),
-                EntryKind(kind) => Err(format!("an entry of kind {kind}")),
-            };
-            state.apply(command.map_err(unusable)?);
+            match entry.kind {
+                EntryKind::NO_OP | EntryKind::CONFIG => {}
+                EntryKind::COMMAND => {
+                    let command = codec::decode_command(entry.data);
+                    state.apply(command.map_err(|error| unusable(error.to_string()))?);
+                }
+                EntryKind(kind) => return Err(unusable(format!("an entry of kind {kind}"))),
+            }
+            visit(entry.pos.index, &state);
             Ok(())
         })?;
         Ok(state)
@@ -191,18 +209,23 @@ fn snapshot_reports<M: Media>(
     let report = |name: String| {
         let file = media.describe(&name);
         let named = expected.iter().find(|(expected, _)| *expected == name);
-        let state = load(media, &name, owner).and_then(|(header, snapshot, _)| match named {
+        let mut digest = 0;
+        let state = load(media, &name, owner).and_then(|(header, snapshot, state)| match named {
             Some((_, expected)) if *expected != snapshot => Err(SnapshotError::Damaged {
                 file: file.clone(),
                 offset: 0,
                 what: "it is another file than the log names".to_owned(),
             }),
-            _ => Ok((header, snapshot)),
+            _ => {
+                digest = state.digest();
+                Ok((header, snapshot))
+            }
         });
         SnapshotReport {
             file,
             is_named: named.is_some(),
             state,
+            digest,
         }
     };
     all.into_iter().map(report).collect()
