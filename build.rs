@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "proto/raftkv.proto",
         "proto/backup.proto",
+        "proto/cluster.proto",
         "proto/peer.proto",
         "proto/command.proto",
         "proto/health.proto",

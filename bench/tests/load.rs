@@ -3,7 +3,7 @@
 use crossbeam_channel::Sender;
 use raftkv::{
     gateway::{Backend, Gateway, Wake},
-    node::{Answer, Request, SubmitError},
+    node::{Answer, NodeStatus, Request, SubmitError},
     raft::Token,
     replica::Operation,
 };
@@ -48,6 +48,10 @@ impl Backend for Counter {
 
     fn leader_known(&self) -> bool {
         true
+    }
+
+    fn status(&self) -> NodeStatus {
+        NodeStatus::default()
     }
 }
 

@@ -24,6 +24,7 @@
 //! the first attempt. Reads change nothing, so they are repeated after any failure.
 
 mod backup;
+mod cluster;
 mod connection;
 mod error;
 mod route;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 use prost::Message;
 
 pub use self::backup::{BackupHead, BackupPart};
+pub use self::cluster::node_status;
 pub use self::error::{Error, OutcomeUnknown};
 use self::{
     connection::{Connection, Failure, Request},
@@ -254,6 +256,25 @@ impl Call {
         }
         let now = Instant::now();
         now + deadline.saturating_duration_since(now) / 2
+    }
+}
+
+impl Attempt {
+    /// The error of a call that has no other attempt.
+    fn alone(self, endpoint: &str, timeout: Duration) -> Error {
+        let endpoint = endpoint.to_owned();
+        match self {
+            Attempt::Refused { code, message } => Error::Refused {
+                endpoint,
+                code,
+                message,
+            },
+            Attempt::NotNow { reason, .. } | Attempt::Unknown { reason } => Error::Unavailable {
+                endpoint,
+                reason,
+                timeout,
+            },
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use mio::net::TcpStream;
 
 use super::{
     Shared,
+    cluster::{self, Asked, ClusterMethod},
     service::{self, KvMethod, Method, Response},
 };
 use crate::{
@@ -77,8 +78,10 @@ enum State {
         deframer: Deframer,
         message: Option<Bytes>,
     },
-    /// The node was asked.
+    /// The node was asked for an operation of KvService.
     Asked(KvMethod),
+    /// The node was asked for something of ClusterService.
+    AskedCluster,
     /// The node was asked for a backup.
     AskedBackup,
     /// A backup that is sent, and how many of its bytes are.
@@ -193,6 +196,9 @@ impl Connection {
     pub fn answer(&mut self, stream: StreamId, answer: Answer, shared: &Shared) {
         let method = match self.calls.get(&stream).map(|call| &call.state) {
             Some(State::Asked(method)) => *method,
+            Some(State::AskedCluster) => {
+                return self.respond(stream, &cluster::response(answer));
+            }
             Some(State::AskedBackup) => return self.begin_backup(stream, answer),
             _ => return,
         };
@@ -399,6 +405,7 @@ impl Connection {
                 let operation = service::kv_operation(method, message);
                 self.ask(stream, State::Asked(method), operation, shared, asks);
             }
+            Method::Cluster(method) => self.ask_cluster(stream, method, message, shared, asks),
             Method::Save => {
                 let operation = service::backup_request(message).map(|()| Operation::Backup);
                 self.ask(stream, State::AskedBackup, operation, shared, asks);
@@ -419,6 +426,22 @@ impl Connection {
             // Reflection is answered message by message, never at the end.
             Method::Reflect => unreachable!("a reflection stream is not collected"),
         }
+    }
+
+    fn ask_cluster(
+        &mut self,
+        stream: StreamId,
+        method: ClusterMethod,
+        message: Bytes,
+        shared: &Shared,
+        asks: &mut Vec<Ask>,
+    ) {
+        let operation = match cluster::ask(method, message, || shared.node.status()) {
+            Ok(Asked::Answered(response)) => return self.respond(stream, &response),
+            Ok(Asked::Node(operation)) => Ok(operation),
+            Err(status) => Err(status),
+        };
+        self.ask(stream, State::AskedCluster, operation, shared, asks);
     }
 
     fn ask(
@@ -457,7 +480,9 @@ impl Connection {
                     self.end_stream(stream, &status);
                 }
                 // Asked of the node: it may still happen, so nothing is promised.
-                State::Asked(_) => self.respond(stream, &Response::unknown(status)),
+                State::Asked(_) | State::AskedCluster => {
+                    self.respond(stream, &Response::unknown(status));
+                }
                 State::Plain(_) | State::Receiving { .. } | State::AskedBackup => {
                     self.refuse(stream, status);
                 }
@@ -507,7 +532,7 @@ impl State {
         match method {
             Method::Reflect => State::Reflecting(Deframer::with_max(QUESTION_MAX_BYTES)),
             Method::Kv(_) => State::receiving(method, Deframer::new()),
-            Method::Check | Method::Watch | Method::Save => {
+            Method::Check | Method::Watch | Method::Save | Method::Cluster(_) => {
                 State::receiving(method, Deframer::with_max(QUESTION_MAX_BYTES))
             }
         }

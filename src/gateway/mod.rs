@@ -1,11 +1,12 @@
 //! The clients' side of a node: a thread with its own mio loop that speaks gRPC.
 //!
-//! It serves `raftkv.proto.KvService`, health and server reflection. Requests that are complete
-//! go to the node in one batch per turn of the loop, and the answers of a turn of the node come
-//! back in one. Outcomes are told apart by codes: a response with `ok: false`, or a status with
+//! It serves the services of `raftkv.proto`, health and server reflection. Requests that are
+//! complete go to the node in one batch per turn of the loop, and the answers of a turn of the node
+//! come back in one. Outcomes are told apart by codes: a response with `ok: false`, or a status with
 //! the trailer `raftkv-applied: no`, means that nothing was applied; any other failure leaves
 //! that open.
 
+mod cluster;
 mod connection;
 mod reflection;
 mod server;
@@ -26,7 +27,7 @@ use mio::Waker;
 
 use self::reflection::Reflection;
 use crate::{
-    node::{Answer, Handle, Request, SubmitError},
+    node::{Answer, Handle, NodeStatus, Request, SubmitError},
     raft::Token,
 };
 
@@ -61,6 +62,9 @@ pub trait Backend: Send + 'static {
 
     /// Whether the node knows who leads.
     fn leader_known(&self) -> bool;
+
+    /// What the node is and knows.
+    fn status(&self) -> NodeStatus;
 }
 
 impl Backend for Handle {
@@ -73,7 +77,11 @@ impl Backend for Handle {
     }
 
     fn leader_known(&self) -> bool {
-        self.status().leader.is_some()
+        Handle::leader_known(self)
+    }
+
+    fn status(&self) -> NodeStatus {
+        Handle::status(self)
     }
 }
 

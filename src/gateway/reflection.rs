@@ -296,6 +296,7 @@ mod tests {
                 "grpc.reflection.v1.ServerReflection",
                 "grpc.reflection.v1alpha.ServerReflection",
                 "raftkv.proto.BackupService",
+                "raftkv.proto.ClusterService",
                 "raftkv.proto.KvService",
             ]
         );
@@ -308,6 +309,8 @@ mod tests {
             ("raftkv.proto.KvService.Put", "raftkv.proto"),
             ("raftkv.proto.PutRequest", "raftkv.proto"),
             ("raftkv.proto.PutRequest.key", "raftkv.proto"),
+            ("raftkv.proto.ClusterService.MemberChange", "cluster.proto"),
+            ("raftkv.proto.Refusal.SILENT", "cluster.proto"),
             ("grpc.health.v1.Health", "health.proto"),
             (
                 "grpc.health.v1.HealthCheckResponse.ServingStatus",

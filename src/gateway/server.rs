@@ -458,7 +458,7 @@ fn operation_bytes(operation: &Operation) -> usize {
     let data_bytes = match operation {
         Operation::Put { key, value } => key.len() + value.len(),
         Operation::Get { key } | Operation::Delete { key } => key.len(),
-        Operation::Backup => 0,
+        Operation::Backup | Operation::Members | Operation::Transfer { .. } => 0,
         Operation::Change(change) => change.add.len() * REQUEST_OVERHEAD_BYTES,
     };
     REQUEST_OVERHEAD_BYTES + data_bytes

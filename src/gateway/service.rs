@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::cluster::ClusterMethod;
 use crate::{
     grpc::{self, Code, Status},
     h2::Header,
@@ -23,7 +24,12 @@ use crate::{
 };
 
 /// The services of which Health tells; the empty name stands for the whole server.
-const HEALTH_SERVICES: [&str; 3] = ["", "raftkv.proto.KvService", "raftkv.proto.BackupService"];
+const HEALTH_SERVICES: [&str; 4] = [
+    "",
+    "raftkv.proto.KvService",
+    "raftkv.proto.BackupService",
+    "raftkv.proto.ClusterService",
+];
 
 /// Quoted at most of a path that leads nowhere: an answer is not to cost more than the question.
 const PATH_QUOTED_BYTES: usize = 200;
@@ -33,6 +39,8 @@ const PATH_QUOTED_BYTES: usize = 200;
 pub enum Method {
     /// An operation of KvService.
     Kv(KvMethod),
+    /// A call of ClusterService.
+    Cluster(ClusterMethod),
     /// `raftkv.proto.BackupService/Save`.
     Save,
     /// `grpc.health.v1.Health/Check`.
@@ -60,6 +68,10 @@ impl Method {
     /// # Errors
     /// UNIMPLEMENTED, with the path or how it begins.
     pub fn of_path(path: &[u8]) -> Result<Method, Status> {
+        let cluster = path.strip_prefix(b"/raftkv.proto.ClusterService/");
+        if let Some(method) = cluster.and_then(ClusterMethod::of_name) {
+            return Ok(Method::Cluster(method));
+        }
         Ok(match path {
             b"/raftkv.proto.KvService/Put" => Method::Kv(KvMethod::Put),
             b"/raftkv.proto.KvService/Get" => Method::Kv(KvMethod::Get),
@@ -170,7 +182,11 @@ pub fn kv_operation(method: KvMethod, message: Bytes) -> Result<Operation, Statu
     }
 }
 
-fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+/// Reads a message.
+///
+/// # Errors
+/// INVALID_ARGUMENT for one that cannot be decoded.
+pub fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
     M::decode(message).map_err(|error| {
         let text = format!("the message cannot be decoded: {error}");
         Status::new(Code::InvalidArgument, text)
@@ -202,6 +218,13 @@ pub fn kv_response(method: KvMethod, answer: Answer) -> Response {
             ..DeleteResponse::default()
         }),
         Answer::NotLeader { leader_hint } => not_leader(method, leader_hint),
+        answer => no_answer(answer),
+    }
+}
+
+/// The response to a call of any service whose node could not do what was asked.
+pub fn no_answer(answer: Answer) -> Response {
+    match answer {
         Answer::Busy { why } => {
             let text = format!("{why}; repeat in a moment");
             Response::refused(Status::new(Code::Unavailable, text))
@@ -210,14 +233,14 @@ pub fn kv_response(method: KvMethod, answer: Answer) -> Response {
             Code::ResourceExhausted,
             "the leader's disk is full: free some space there; reads go on",
         )),
-        // No answer to any of these methods.
-        Answer::Backup(_) | Answer::NoSnapshot | Answer::Change(_) => Response::unknown(
-            Status::new(Code::Internal, "the node answered another question"),
-        ),
         Answer::Unknown => Response::unknown(Status::new(
             Code::Unknown,
             "leadership was lost before the outcome was known; the request may take effect or not",
         )),
+        _ => {
+            let text = "the node answered another question";
+            Response::unknown(Status::new(Code::Internal, text))
+        }
     }
 }
 

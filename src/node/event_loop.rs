@@ -16,7 +16,7 @@ use tracing::Level;
 
 use super::{
     error::Fatal,
-    handle::{Answer, Asked, Backup, NodeStatus, Shared},
+    handle::{Answer, Asked, Backup, Shared},
     jobs::Jobs,
     log_line,
     network::{Network, NetworkError},
@@ -314,6 +314,7 @@ impl EventLoop {
         self.replica.sync_log()?;
         let took = began.elapsed();
         self.shared.timings.lock().sync(took);
+        self.shared.recent_syncs.lock().record(took, began + took);
         let stage = match self.leads {
             true => Stage::LocalSync,
             false => Stage::FollowerSync,
@@ -379,23 +380,14 @@ impl EventLoop {
         if let Some(change) = self.out.role.take() {
             tracing::info!("{}", log_line::role(&change));
         }
-        let status = self.replica.status();
-        self.leads = status.role == RoleName::Leader;
+        let raft = self.replica.status();
+        self.leads = raft.role == RoleName::Leader;
         if !self.leads {
             self.batches.clear();
         }
-        let hint = status.leader.map(|node| self.network.client_address(node));
-        let status = NodeStatus {
-            id: status.id,
-            role: status.role,
-            term: status.hard.term,
-            leader: status.leader,
-            leader_hint: hint.unwrap_or_default(),
-            commit: status.commit,
-            applied: self.replica.applied(),
-            snapshot: status.snapshot,
-        };
-        *self.shared.status.lock() = status;
+        let hint = raft.leader.map(|node| self.network.client_address(node));
+        let mut published = self.shared.status.lock();
+        published.update(raft, &self.replica, hint.unwrap_or_default());
     }
 
     /// Hands all answers of the turn out, and wakes each asker once.
@@ -519,7 +511,17 @@ fn answer(reply: Reply, network: &Network) -> Answer {
                 leader_hint: hint.unwrap_or_default(),
             }
         }
+        Reply::Members {
+            at,
+            is_committed,
+            config,
+        } => Answer::Members {
+            at,
+            is_committed,
+            config,
+        },
         Reply::Change(state) => Answer::Change(state),
+        Reply::Transfer(outcome) => Answer::Transfer(outcome),
         Reply::Refused(RefusalReason::Transferring { .. }) => Answer::Busy {
             why: "leadership is being handed over",
         },

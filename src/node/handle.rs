@@ -17,11 +17,15 @@ use parking_lot::Mutex;
 use bytes::Bytes;
 use raftkv_wal::FileSource;
 
-use super::{stages::Stages, timings::Timings};
+use super::{
+    stages::Stages,
+    status::{NodeStatus, Published},
+    timings::{RecentSyncs, Timings},
+};
 use crate::{
     kv::{KEY_MAX_BYTES, VALUE_MAX_BYTES},
-    raft::{ChangeState, Index, NodeId, RoleName, Snapshot, Term, Token},
-    replica::Operation,
+    raft::{ChangeState, Config, Index, NodeId, Snapshot, Token},
+    replica::{Operation, TransferRefusal},
 };
 
 /// Requests that wait for the event loop; beyond it they are refused.
@@ -76,8 +80,19 @@ pub enum Answer {
     Backup(Backup),
     /// No snapshot could be written or opened; the node's log says why.
     NoSnapshot,
+    /// Who the members are, by the configuration in force (§6).
+    Members {
+        /// Where it stands in the log.
+        at: Index,
+        /// Whether it is committed.
+        is_committed: bool,
+        /// The members.
+        config: Arc<Config>,
+    },
     /// How far a change of members is.
     Change(ChangeState),
+    /// To whom leadership is being handed over, or why to nobody.
+    Transfer(Result<NodeId, TransferRefusal>),
     /// Nothing was applied: this node does not lead.
     NotLeader {
         /// The leader's client address, empty when none is known.
@@ -106,27 +121,6 @@ pub enum SubmitError {
     Size,
 }
 
-/// What a node is and knows, as its event loop last said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// This node.
-    pub id: NodeId,
-    /// Its role.
-    pub role: RoleName,
-    /// Its term.
-    pub term: Term,
-    /// The leader of the term, when known.
-    pub leader: Option<NodeId>,
-    /// The leader's client address, empty when unknown.
-    pub leader_hint: String,
-    /// The last entry known to be committed.
-    pub commit: Index,
-    /// The last entry applied.
-    pub applied: Index,
-    /// What the newest snapshot includes; 0 without one.
-    pub snapshot: Index,
-}
-
 /// Where one asker's answers go.
 pub(super) struct Asker {
     pub(super) answers: Sender<(Token, Answer)>,
@@ -142,9 +136,10 @@ pub(super) struct Asked {
 
 /// What handles and the event loop share.
 pub(super) struct Shared {
-    pub(super) status: Mutex<NodeStatus>,
+    pub(super) status: Mutex<Published>,
     pub(super) timings: Mutex<Timings>,
     pub(super) stages: Mutex<Stages>,
+    pub(super) recent_syncs: Mutex<RecentSyncs>,
     /// A snapshot was asked for.
     pub(super) wants_snapshot: AtomicBool,
     pub(super) askers: Mutex<BTreeMap<u64, Asker>>,
@@ -157,9 +152,10 @@ impl Shared {
     /// Of a node that nobody asks yet.
     pub(super) fn new(status: NodeStatus, waker: Waker) -> Shared {
         Shared {
-            status: Mutex::new(status),
+            status: Mutex::new(Published::new(status)),
             timings: Mutex::default(),
             stages: Mutex::default(),
+            recent_syncs: Mutex::new(RecentSyncs::new(Instant::now())),
             wants_snapshot: AtomicBool::new(false),
             askers: Mutex::default(),
             next_asker: AtomicU64::new(0),
@@ -221,7 +217,10 @@ impl Handle {
         let (key_bytes, value_bytes) = match &request.operation {
             Operation::Put { key, value } => (key.len(), value.len()),
             Operation::Get { key } | Operation::Delete { key } => (key.len(), 0),
-            Operation::Backup | Operation::Change(_) => (1, 0),
+            Operation::Backup
+            | Operation::Members
+            | Operation::Change(_)
+            | Operation::Transfer { .. } => (1, 0),
         };
         if !(1..=KEY_MAX_BYTES).contains(&key_bytes) || value_bytes > VALUE_MAX_BYTES {
             return Err(SubmitError::Size);
@@ -265,7 +264,17 @@ impl Handle {
     /// What the node is and knows.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
-        self.shared.status.lock().clone()
+        let sync_p99_us = self.shared.recent_syncs.lock().p99_us(Instant::now());
+        NodeStatus {
+            sync_p99_us,
+            ..self.shared.status.lock().get()
+        }
+    }
+
+    /// Whether the node knows who leads.
+    #[must_use]
+    pub fn leader_known(&self) -> bool {
+        self.shared.status.lock().leader_known()
     }
 }
 

@@ -19,6 +19,7 @@ mod roster;
 mod sealed;
 mod socket;
 mod stages;
+mod status;
 mod stopped;
 mod timings;
 
@@ -40,7 +41,7 @@ use mio::{Poll, Waker};
 use raftkv_wal::FileMedia;
 
 use crate::{
-    raft::{self, Index, NodeId, RoleName, Term, Token},
+    raft::{self, NodeId, Term, Token},
     replica::{Outbox, Replica, SnapshotPolicy},
     storage::Storage,
 };
@@ -48,17 +49,19 @@ use event_loop::{Clock, ElectionGate, EventLoop, TICK};
 use handle::{HandleMaker, Shared};
 use hello::Introduction;
 use jobs::Jobs;
-use network::{NODE_ID_MAX, Network, WAKER};
+use network::{Network, WAKER};
 use roster::Roster;
 use stages::Batches;
 
 pub use error::{Fatal, StartError};
-pub use handle::{Answer, Backup, Handle, NodeStatus, REQUEST_QUEUE_MAX, Request, SubmitError};
+pub use handle::{Answer, Backup, Handle, REQUEST_QUEUE_MAX, Request, SubmitError};
 pub use identity::{DataDir, Identity, first_config};
+pub use network::NODE_ID_MAX;
 pub use numbered::Numbered;
 pub use peer_list::{check_address, parse_peers, split_address};
 pub use restored::{RestoredDir, restored_cluster_id};
 pub use stages::{Stage, StageSummary, Stages};
+pub use status::{Follower, NodeStatus};
 pub use stopped::StoppedDir;
 pub use timings::Timings;
 
@@ -323,12 +326,9 @@ fn introduction(config: &Config, data_dir: &DataDir) -> Introduction {
 fn initial_status(config: &Config) -> NodeStatus {
     NodeStatus {
         id: config.node_id,
-        role: RoleName::Follower,
-        term: Term::ZERO,
-        leader: None,
-        leader_hint: String::new(),
-        commit: Index::ZERO,
-        applied: Index::ZERO,
-        snapshot: Index::ZERO,
+        peer_address: config.peer_address.clone(),
+        client_address: config.client_address.clone(),
+        election_timeout_ms: config.election_timeout_ms,
+        ..NodeStatus::default()
     }
 }

@@ -37,7 +37,7 @@ const LISTENER: Token = Token(FIRST_INBOUND - 1);
 /// The token of the waker.
 pub(super) const WAKER: Token = Token(FIRST_INBOUND - 2);
 /// The largest node id, so that no id is one of the tokens above.
-pub(super) const NODE_ID_MAX: u64 = (1 << 32) - 3;
+pub const NODE_ID_MAX: u64 = (1 << 32) - 3;
 
 /// Connections that have not said who they are.
 const STRANGERS_MAX: usize = 16;

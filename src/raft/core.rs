@@ -199,9 +199,9 @@ impl Raft {
     #[must_use]
     pub fn status(&self) -> Status {
         let RoleChange { role, leader, .. } = self.role_change();
-        let progress = match &self.role {
-            Role::Leader(leader) => leader.progress(),
-            _ => Vec::new(),
+        let (progress, transferring) = match &self.role {
+            Role::Leader(leader) => (leader.progress(), leader.transferring()),
+            _ => (Vec::new(), None),
         };
         let (config_at, config) = self.core.configs.last();
         Status {
@@ -220,6 +220,7 @@ impl Raft {
             applied: self.core.applied,
             config_at,
             config: Arc::clone(config),
+            transferring,
             progress,
         }
     }

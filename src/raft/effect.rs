@@ -134,9 +134,10 @@ pub enum RefusalReason {
 }
 
 /// The three states of Figure 4; a candidate asks for pre-votes first (th. 9.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoleName {
-    /// Answers leaders and candidates.
+    /// Answers leaders and candidates. Everybody begins so.
+    #[default]
     Follower,
     /// Asks whether it would win.
     PreCandidate,

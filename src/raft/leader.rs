@@ -72,6 +72,10 @@ impl Leader {
         self.peers.iter().map(status).collect()
     }
 
+    pub(super) fn transferring(&self) -> Option<NodeId> {
+        self.transfer.as_ref().map(|transfer| transfer.to)
+    }
+
     pub(super) fn take_reads(&mut self) -> Vec<Token> {
         self.reads.take_all()
     }

@@ -94,6 +94,8 @@ pub struct Status {
     pub config_at: Index,
     /// The configuration in force: the last in the log, committed or not (§6).
     pub config: Arc<Config>,
+    /// As a leader: whom it hands leadership to, while it does.
+    pub transferring: Option<NodeId>,
     /// As a leader: what it knows of each other member.
     pub progress: Vec<PeerStatus>,
 }

@@ -3,12 +3,14 @@
 
 mod backups;
 mod frames;
+mod members;
 mod snapshots;
 
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     ops::RangeInclusive,
+    sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -18,15 +20,16 @@ use crate::{
     codec::{self, Packet},
     kv::{Command, Kv, Outcome},
     raft::{
-        self, Change, ChangeState, Effect, Effects, EntryKind, HardState, Index, Input, LogPos,
-        Message, NodeId, Note, Options, Raft, RefusalReason, RoleChange, RoleName, Seq, Snapshot,
-        Status, Token,
+        self, Change, ChangeState, Config, Effect, Effects, EntryKind, HardState, Index, Input,
+        LogPos, Message, NodeId, Note, Options, Raft, RefusalReason, RoleChange, RoleName, Seq,
+        Snapshot, Status, Token,
     },
     storage::{self, JobError, Opened, Storage},
 };
 use frames::{Appended, Frames};
 use snapshots::Snapshots;
 
+pub use members::{Digests, TransferRefusal};
 pub use snapshots::SnapshotPolicy;
 
 /// What a client asks of the store.
@@ -51,8 +54,15 @@ pub enum Operation {
     },
     /// Have a snapshot with all that was acknowledged before.
     Backup,
+    /// Learn who the members are, linearizably.
+    Members,
     /// Change the members, or learn how far that is.
     Change(Change),
+    /// Hand leadership to a member, or to the one whose log is furthest.
+    Transfer {
+        /// The member, or any.
+        to: Option<NodeId>,
+    },
 }
 
 /// What became of an operation.
@@ -84,8 +94,19 @@ pub enum Reply {
     },
     /// A snapshot was to be written and could not be: [`Outbox::warnings`] has the reason.
     NoSnapshot,
+    /// Who the members are, by the configuration in force (§6).
+    Members {
+        /// Where it stands in the log.
+        at: Index,
+        /// Whether it is committed.
+        is_committed: bool,
+        /// The members.
+        config: Arc<Config>,
+    },
     /// How far a change of members is.
     Change(ChangeState),
+    /// To whom leadership is being handed over, or why to nobody.
+    Transfer(Result<NodeId, TransferRefusal>),
     /// Refused: nothing was applied.
     Refused(RefusalReason),
     /// Accepted by a leader that then ceased to lead: applied or not, nobody here knows.
@@ -186,6 +207,8 @@ enum Read {
     Value(Bytes),
     /// A snapshot.
     Backup,
+    /// The members.
+    Members,
 }
 
 /// One member: consensus, log and state machine.
@@ -220,6 +243,7 @@ pub struct Replica<M: Media> {
     confirmed: VecDeque<(Index, Vec<Token>)>,
     /// Confirmed backups that wait for a snapshot of an index or a later one.
     backups: Vec<(Index, Token)>,
+    digests: Arc<Digests>,
     snapshots: Snapshots<M>,
 }
 
@@ -258,6 +282,7 @@ impl<M: Media> Replica<M> {
             reads: BTreeMap::new(),
             confirmed: VecDeque::new(),
             backups: Vec::new(),
+            digests: Arc::default(),
             snapshots: Snapshots::default(),
         }
     }
@@ -329,8 +354,17 @@ impl<M: Media> Replica<M> {
                     tokens.push(token);
                     continue;
                 }
+                Operation::Members => {
+                    self.reads.insert(token, Read::Members);
+                    tokens.push(token);
+                    continue;
+                }
                 Operation::Change(change) => {
                     self.step(Input::Reconfigure { token, change }, out)?;
+                    continue;
+                }
+                Operation::Transfer { to } => {
+                    self.transfer(token, to, out)?;
                     continue;
                 }
             };
@@ -442,6 +476,7 @@ impl<M: Media> Replica<M> {
             let pos = LogPos::new(term, index);
             let outcome = self.apply_one(pos)?;
             self.applied = index;
+            self.remember_digest(index);
             if let Some(&(first, token)) = self.accepted.front()
                 && first == pos
             {
@@ -623,6 +658,7 @@ impl<M: Media> Replica<M> {
                         let at = self.applied;
                         out.replies.push((token, Reply::Get { value, at }));
                     }
+                    Read::Members => out.replies.push((token, self.members())),
                     Read::Backup => self.backups.push((index, token)),
                 }
             }

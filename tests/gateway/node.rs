@@ -8,7 +8,7 @@ use std::sync::{
 use crossbeam_channel::Sender;
 use raftkv::{
     gateway::{Backend, Gateway, Wake},
-    node::{Answer, Request, SubmitError},
+    node::{Answer, NodeStatus, Request, SubmitError},
     raft::Token,
     replica::Operation,
 };
@@ -40,6 +40,7 @@ struct State {
     held: Mutex<Vec<Token>>,
     wakes: AtomicUsize,
     leader_known: AtomicBool,
+    status: Mutex<NodeStatus>,
 }
 
 struct Way(Arc<State>);
@@ -58,6 +59,7 @@ impl Node {
                 held: Mutex::default(),
                 wakes: AtomicUsize::new(0),
                 leader_known: AtomicBool::new(true),
+                status: Mutex::default(),
             });
             made = Some(state.clone());
             Way(state)
@@ -117,6 +119,11 @@ impl Node {
         self.state.leader_known.store(known, Ordering::SeqCst);
     }
 
+    /// What it says of itself from here on.
+    pub fn say(&self, status: NodeStatus) {
+        *lock(&self.state.status) = status;
+    }
+
     /// The gateway in front of it, to be stopped by the test.
     pub fn take_gateway(&mut self) -> Gateway {
         self.gateway.take().expect("taken once")
@@ -144,6 +151,10 @@ impl Backend for Way {
 
     fn leader_known(&self) -> bool {
         self.0.leader_known.load(Ordering::SeqCst)
+    }
+
+    fn status(&self) -> NodeStatus {
+        lock(&self.0.status).clone()
     }
 }
 

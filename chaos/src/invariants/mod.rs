@@ -274,7 +274,7 @@ impl Checks {
                 self.reads.acknowledged(at.index);
             }
             Reply::Get { at, .. } => self.reads.served(token, *at, &self.ledger, nodes),
-            Reply::Change(_) => {}
+            Reply::Change(_) | Reply::Members { .. } | Reply::Transfer(_) => {}
             Reply::Refused(_) | Reply::Unknown | Reply::Backup { .. } | Reply::NoSnapshot => {
                 self.reads.ended(token);
             }

@@ -361,7 +361,11 @@ impl Clients {
             },
             Reply::Refused(why) => return self.refused(sim, client, call, *why),
             Reply::Unknown => return self.give_up(sim, client, call, overload),
-            Reply::Backup { .. } | Reply::NoSnapshot | Reply::Change(_) => {
+            Reply::Backup { .. }
+            | Reply::NoSnapshot
+            | Reply::Members { .. }
+            | Reply::Change(_)
+            | Reply::Transfer(_) => {
                 unreachable!("these clients ask for keys only")
             }
         };
