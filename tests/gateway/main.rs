@@ -4,9 +4,11 @@
 mod backups;
 mod cli;
 mod client;
+mod cluster;
 mod health;
 mod kv;
 mod limits;
+mod members;
 mod node;
 mod reflection;
 mod refusals;

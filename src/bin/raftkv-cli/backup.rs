@@ -1,7 +1,7 @@
 //! `raftkv-cli backup`: a file with all keys, saved from the leader and checked.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,7 @@ use raftkv::{
 };
 use raftkv_wal::{FileMedia, FileSink, Media as _, Sink as _};
 
-use crate::{exit, explain, write_line};
+use crate::{Ended, exit, explain, progress::Progress, said};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -30,8 +30,6 @@ pub enum Command {
         file: PathBuf,
     },
 }
-
-type Ended = Result<u8, (u8, String)>;
 
 pub fn run(command: &Command, client: &mut Client) -> Ended {
     match command {
@@ -91,14 +89,18 @@ impl Target {
 fn save(file: &Path, force: bool, client: &mut Client) -> Ended {
     let mut target = Target::create(file, force)?;
     let mut progress = Progress::new();
+    let (mut done_bytes, mut total_bytes) = (0, 0);
     let sink = &mut target.sink;
     let saved = client.backup(|part| match part {
         BackupPart::Head(head) => {
-            progress.total_bytes = head.bytes;
+            total_bytes = head.bytes;
             Ok(())
         }
         BackupPart::Bytes(bytes) => {
-            progress.show(bytes.len() as u64);
+            done_bytes += bytes.len() as u64;
+            progress.show(done_bytes, total_bytes, || {
+                format!("{} of {} MiB", done_bytes >> 20, total_bytes >> 20)
+            });
             sink.append(&bytes)
                 .map_err(|error| format!("cannot write {}: {error}", file.display()))
         }
@@ -189,59 +191,4 @@ fn disk(file: &Path, error: &io::Error) -> (u8, String) {
         file.display()
     );
     (exit::UNAVAILABLE, text)
-}
-
-/// Says what was done, which is done all the same where that cannot be printed.
-fn said(text: &str) -> Ended {
-    if let Err(error) = write_line(text) {
-        let _ = writeln!(
-            io::stderr(),
-            "raftkv-cli: done, but stdout takes no output: {error}"
-        );
-    }
-    Ok(exit::DONE)
-}
-
-/// A line on a terminal that says how far it is.
-struct Progress {
-    is_shown: bool,
-    total_bytes: u64,
-    bytes: u64,
-    /// What the line says.
-    percent: Option<u64>,
-}
-
-impl Progress {
-    fn new() -> Progress {
-        Progress {
-            is_shown: io::stderr().is_terminal(),
-            total_bytes: 0,
-            bytes: 0,
-            percent: None,
-        }
-    }
-
-    fn show(&mut self, more_bytes: u64) {
-        const WIDTH: u64 = 40;
-        self.bytes += more_bytes;
-        let percent = 100 * self.bytes.min(self.total_bytes) / self.total_bytes.max(1);
-        if !self.is_shown || self.percent == Some(percent) {
-            return;
-        }
-        self.percent = Some(percent);
-        let done = (WIDTH * percent / 100) as usize;
-        let bar = format!("{}{}", "#".repeat(done), "-".repeat(WIDTH as usize - done));
-        let (bytes, total) = (self.bytes >> 20, self.total_bytes >> 20);
-        // A bar that cannot be drawn is not missed.
-        let _ = write!(
-            io::stderr(),
-            "\r[{bar}] {percent:>3} %  {bytes} of {total} MiB"
-        );
-    }
-
-    fn end(&mut self) {
-        if self.percent.is_some() {
-            let _ = writeln!(io::stderr());
-        }
-    }
 }

@@ -1,9 +1,17 @@
-//! The raftkv client: put, get and delete from a shell, and backups.
+//! The raftkv client: put, get and delete from a shell, backups, and the cluster itself.
 //!
 //! What was asked for goes to stdout, everything else to stderr, and the exit code says what
 //! became of it: see [`exit`].
 
 mod backup;
+mod change;
+mod judge;
+mod leader;
+mod member;
+mod progress;
+mod status;
+mod table;
+mod view;
 
 use std::{
     io::{self, IsTerminal, Read, Write},
@@ -11,19 +19,21 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use raftkv::{
     client::{Client, Error},
     kv::VALUE_MAX_BYTES,
 };
 
+use member::Cluster;
+
 /// What the exit codes mean.
 mod exit {
     /// Done.
     pub const DONE: u8 = 0;
-    /// Done, and the answer is no: there is no such key.
+    /// Done, and the answer is no: there is no such key, or the cluster is not well.
     pub const NEGATIVE: u8 = 1;
-    /// The command line is wrong.
+    /// The command line is wrong, or what it asks for was not confirmed.
     pub const USAGE: u8 = 2;
     /// Nobody could do it in time, or what was read cannot be printed; nothing was applied, and
     /// repeating is safe.
@@ -42,12 +52,14 @@ Examples:
   raftkv-cli get fruit                       print it
   raftkv-cli put notes < notes.txt           store what stdin holds
   raftkv-cli backup save today.snapshot      save all of it to a file
+  raftkv-cli status                          see how the cluster is
+  raftkv-cli member replace 0 3@d:9000       put node 3 in the place of node 0
 ";
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0 done   1 no such key   2 usage   3 unavailable, nothing applied   4 outcome unknown   5 refused
-  6 a backup is damaged
+  0 done   1 no such key, or not healthy   2 usage, or not confirmed
+  3 unavailable, nothing applied   4 outcome unknown   5 refused   6 a backup is damaged
 ";
 
 /// Talks to a raftkv cluster; follows the leader.
@@ -105,7 +117,33 @@ enum Command {
     /// Save the store to a file, or check such a file
     #[command(subcommand)]
     Backup(backup::Command),
+    /// Print how the nodes are, and one sentence: whether all is well, or what is wrong
+    Status {
+        /// How to print it
+        #[arg(short, long, env = "RAFTKV_OUTPUT", default_value = "table")]
+        output: Output,
+    },
+    /// Print a line for each endpoint: whether its node serves
+    Health,
+    /// See and change who the members are
+    #[command(subcommand)]
+    Member(member::Command),
+    /// Change who leads
+    #[command(subcommand)]
+    Leader(leader::Command),
 }
+
+/// How something is printed.
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    /// For people; it may change.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// An exit code, or one with what to say on stderr.
+type Ended = Result<u8, (u8, String)>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -116,32 +154,41 @@ fn main() -> ExitCode {
     }))
 }
 
-fn run(arguments: Arguments) -> Result<u8, (u8, String)> {
-    let mut client = Client::new(arguments.endpoints)
-        .map_err(explain)?
-        .with_timeout(arguments.timeout);
-    match arguments.command {
+fn run(arguments: Arguments) -> Ended {
+    let Arguments {
+        endpoints,
+        timeout,
+        command,
+    } = arguments;
+    let client = Client::new(endpoints.clone()).map_err(explain)?;
+    let mut client = client.with_timeout(timeout);
+    let cluster = Cluster { endpoints, timeout };
+    match command {
         Command::Put { key, value } => {
             let value = value.map_or_else(value_of_stdin, Ok)?;
             client.put(key, value).map_err(explain)?;
-            confirm()
+            said("OK")
         }
         Command::Get { key } => match client.get(key.as_str()).map_err(explain)? {
             Some(value) => print(&value),
             None => Err(not_found(&key)),
         },
         Command::Delete { key } => match client.delete(key.as_str()).map_err(explain)? {
-            true => confirm(),
+            true => said("OK"),
             false => Err(not_found(&key)),
         },
         Command::Backup(command) => backup::run(&command, &mut client),
+        Command::Status { output } => status::status(&cluster.endpoints, timeout, output),
+        Command::Health => status::health(&cluster.endpoints, timeout),
+        Command::Member(command) => member::run(&command, &cluster),
+        Command::Leader(command) => leader::run(&command, &cluster),
     }
 }
 
-/// Says that a write is done. Where that cannot be printed the write is done all the same, and
-/// the exit code must not say otherwise.
-fn confirm() -> Result<u8, (u8, String)> {
-    if let Err(error) = write_line("OK") {
+/// Says what was done. Where that cannot be printed it is done all the same, and the exit code must
+/// not say otherwise.
+fn said(text: &str) -> Ended {
+    if let Err(error) = write_line(text) {
         let _ = writeln!(
             io::stderr(),
             "raftkv-cli: done, but stdout takes no output: {error}"
@@ -150,7 +197,7 @@ fn confirm() -> Result<u8, (u8, String)> {
     Ok(exit::DONE)
 }
 
-fn print(value: &str) -> Result<u8, (u8, String)> {
+fn print(value: &str) -> Ended {
     let failed = |error| {
         (
             exit::UNAVAILABLE,
