@@ -142,10 +142,12 @@ fn serve(serve: Serve) -> Result<(), Failure> {
         .map_err(|fatal| (fatal.exit_code(), fatal.to_string()))
 }
 
-/// Calls in flight get their answers first, which takes a node that goes on.
+/// Another one leads first, so that clients who are turned away find it. Then calls in flight get
+/// their answers, which takes a node that goes on.
 fn stop_on_signal(mut signals: Signals, gateway: Gateway, node: &Stopper) {
     if signals.forever().next().is_some() {
         tracing::info!("stopping");
+        node.hand_over();
         gateway.shut_down();
         node.stop();
     }

@@ -15,6 +15,7 @@ use raftkv_wal::FileMedia;
 use tracing::Level;
 
 use super::{
+    HAND_OVER_MAX,
     error::Fatal,
     handle::{Answer, Asked, Backup, Shared},
     jobs::Jobs,
@@ -39,8 +40,6 @@ pub(super) const TICK: Duration = Duration::from_millis(10);
 const MEET_ALL_MAX_MS: u64 = 3_000;
 /// The same warning comes once in this time.
 const WARN_EVERY_MS: u64 = 60_000;
-/// Leadership is handed over within this time, or not, before a node stops.
-const HAND_OVER_MAX_MS: u64 = 1_000;
 
 pub(super) struct EventLoop {
     pub(super) network: Network,
@@ -146,30 +145,39 @@ impl EventLoop {
     /// # Errors
     /// When the node cannot go on.
     pub(super) fn run(mut self) -> Result<(), Fatal> {
-        let mut handing_over: Option<u64> = None;
+        let mut stop_at_ms: Option<u64> = None;
         let ended = loop {
             if let Err(fatal) = self.turn() {
                 break Err(fatal);
             }
-            if self.stop.load(Ordering::Relaxed) {
-                let now_ms = self.clock.now_ms();
-                let leads = self.replica.status().role == RoleName::Leader;
-                match handing_over {
-                    _ if !leads || self.is_alone() => break Ok(()),
-                    None => {
-                        handing_over = Some(now_ms + HAND_OVER_MAX_MS);
-                        let transfer = Input::Transfer { to: None };
-                        if let Err(error) = self.replica.step(transfer, &mut self.out) {
-                            break Err(Fatal::Replica(error));
-                        }
-                    }
-                    Some(until_ms) if now_ms >= until_ms => break Ok(()),
-                    Some(_) => {}
+            if !self.stop.load(Ordering::Relaxed) {
+                continue;
+            }
+            let now_ms = self.clock.now_ms();
+            if stop_at_ms.is_none() {
+                stop_at_ms = Some(now_ms + HAND_OVER_MAX.as_millis() as u64);
+                if let Err(error) = self.hand_over() {
+                    break Err(Fatal::Replica(error));
                 }
+            }
+            let is_over = self.replica.status().transferring.is_none();
+            if is_over || stop_at_ms.is_some_and(|at| at <= now_ms) {
+                break Ok(());
             }
         };
         self.leave();
         ended
+    }
+
+    /// Has another one lead, if this one does and is not alone.
+    fn hand_over(&mut self) -> Result<(), replica::Error> {
+        let leads = self.replica.status().role == RoleName::Leader;
+        match leads && !self.is_alone() {
+            true => self
+                .replica
+                .step(Input::Transfer { to: None }, &mut self.out),
+            false => Ok(()),
+        }
     }
 
     fn turn(&mut self) -> Result<(), Fatal> {
@@ -188,6 +196,10 @@ impl EventLoop {
         self.take_requests().map_err(Fatal::Replica)?;
         if self.shared.wants_snapshot.swap(false, Ordering::Relaxed) {
             self.replica.request_snapshot();
+        }
+        let hands_over = self.shared.wants_hand_over.load(Ordering::Relaxed);
+        if hands_over {
+            self.hand_over().map_err(Fatal::Replica)?;
         }
         while let Some(job) = self.jobs.take_done() {
             self.replica
@@ -210,6 +222,10 @@ impl EventLoop {
             self.jobs.run(job);
         }
         self.report(now_ms);
+        if hands_over {
+            // What became of it is in the status now.
+            self.shared.wants_hand_over.store(false, Ordering::Release);
+        }
         self.answer();
         self.shared.timings.lock().turn(began.elapsed() - synced);
         Ok(())
@@ -336,8 +352,7 @@ impl EventLoop {
                 took.as_millis(),
                 patience.as_millis()
             );
-            self.replica
-                .step(Input::Transfer { to: None }, &mut self.out)?;
+            self.hand_over()?;
         }
         Ok(took)
     }

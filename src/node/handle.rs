@@ -142,6 +142,8 @@ pub(super) struct Shared {
     pub(super) recent_syncs: Mutex<RecentSyncs>,
     /// A snapshot was asked for.
     pub(super) wants_snapshot: AtomicBool,
+    /// The node was asked not to lead.
+    pub(super) wants_hand_over: AtomicBool,
     pub(super) askers: Mutex<BTreeMap<u64, Asker>>,
     /// Never used twice: an answer must not reach the next asker.
     pub(super) next_asker: AtomicU64,
@@ -157,6 +159,7 @@ impl Shared {
             stages: Mutex::default(),
             recent_syncs: Mutex::new(RecentSyncs::new(Instant::now())),
             wants_snapshot: AtomicBool::new(false),
+            wants_hand_over: AtomicBool::new(false),
             askers: Mutex::default(),
             next_asker: AtomicU64::new(0),
             waker,

@@ -41,7 +41,7 @@ use mio::{Poll, Waker};
 use raftkv_wal::FileMedia;
 
 use crate::{
-    raft::{self, NodeId, Term, Token},
+    raft::{self, NodeId, RoleName, Term, Token},
     replica::{Outbox, Replica, SnapshotPolicy},
     storage::Storage,
 };
@@ -65,6 +65,10 @@ pub use status::{Follower, NodeStatus};
 pub use stopped::StoppedDir;
 pub use timings::Timings;
 
+/// Leadership is handed over within this time, or not, before a node stops.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
+/// Between two looks at whether it is.
+const HAND_OVER_POLL: Duration = Duration::from_millis(2);
 /// Between two lines that tell how far a slow start is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
@@ -223,6 +227,23 @@ pub struct Stopper {
 }
 
 impl Stopper {
+    /// Hands leadership over, if the node leads and there is another that can. Returns when that is
+    /// done or has failed, a second later at most. The node goes on meanwhile, and after it.
+    pub fn hand_over(&self) {
+        self.shared.wants_hand_over.store(true, Ordering::Relaxed);
+        // It fails only when the event loop has ended already.
+        let _ = self.shared.waker.wake();
+        let began = Instant::now();
+        while began.elapsed() < HAND_OVER_MAX {
+            let is_begun = !self.shared.wants_hand_over.load(Ordering::Acquire);
+            let status = self.shared.status.lock().get();
+            if is_begun && (status.role != RoleName::Leader || status.transferring.is_none()) {
+                return;
+            }
+            thread::sleep(HAND_OVER_POLL);
+        }
+    }
+
     /// Asks the node to hand leadership over, if it leads, and to stop. [`Node::wait`] tells when
     /// it has.
     pub fn stop(&self) {

@@ -279,6 +279,7 @@ impl Leader {
 
     pub(super) fn persisted(&mut self, core: &mut Core, out: &mut Effects) {
         self.advance_commit(core, out);
+        self.hand_over(core, out);
     }
 
     /// Figure 2, "Leaders", last rule; our own copy counts when it is durable.
@@ -345,10 +346,14 @@ impl Leader {
         self.hand_over(core, out);
     }
 
+    /// The target has the whole log, and all of it is committed: whoever waits for a command has its
+    /// answer from here, and none is left without one.
     fn hand_over(&mut self, core: &Core, out: &mut Effects) {
+        let last = core.log.last().index;
         if let Some(transfer) = &mut self.transfer
             && !transfer.told
-            && self.peers[&transfer.to].matched == core.log.last().index
+            && self.peers[&transfer.to].matched == last
+            && core.commit == last
         {
             transfer.told = true;
             core.send(

@@ -1,9 +1,14 @@
 //! Nodes die; what was acknowledged does not.
 
-use raftkv::client::Client;
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+};
+
+use raftkv::client::{Client, Error};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 
-use crate::support::{Cluster, put, turn};
+use crate::support::{Cluster, put, turn, wait_for};
 
 const KEYS: usize = 1_000;
 
@@ -88,4 +93,70 @@ fn a_failed_write_stops_the_node_with_a_clear_last_line_and_exit_code_74() {
     cluster.start(leader);
     cluster.kill((leader + 1) % 3);
     put(&mut cluster.client(), "with the one that came back", "yes");
+}
+
+#[test]
+fn a_leader_that_is_told_to_stop_answers_what_it_has_taken_up() {
+    const WRITERS: usize = 8;
+    let _turn = turn();
+    let mut cluster = Cluster::started();
+    let (acknowledged, unknown) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let stop = AtomicBool::new(false);
+    let clients: Vec<Client> = (0..WRITERS).map(|_| cluster.client()).collect();
+    let values = thread::scope(|scope| {
+        let (acknowledged, unknown, stop) = (&acknowledged, &unknown, &stop);
+        let write = |(writer, mut client): (usize, Client)| {
+            scope.spawn(move || {
+                let mut last = 0;
+                for i in 1.. {
+                    if stop.load(Ordering::Acquire) {
+                        break;
+                    }
+                    match client.put(format!("writer-{writer}"), i.to_string()) {
+                        Ok(()) => last = i,
+                        Err(Error::OutcomeUnknown(_)) => {
+                            unknown.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => panic!("writer {writer}: {error}"),
+                    }
+                    acknowledged.fetch_add(1, Ordering::Release);
+                }
+                last
+            })
+        };
+        let writers: Vec<_> = clients.into_iter().enumerate().map(write).collect();
+        // On a machine with other things to do an election may come in between, and then some
+        // outcomes are rightly unknown.
+        for _ in 0..5 {
+            let goal = acknowledged.load(Ordering::Acquire) + 500;
+            wait_for("puts", || {
+                (acknowledged.load(Ordering::Acquire) >= goal).then_some(())
+            });
+            unknown.store(0, Ordering::Relaxed);
+            let leader = cluster.leader();
+            let process = cluster.take(leader);
+            process.signal(Signal::TERM);
+            let end = process.end();
+            assert_eq!(end.code, Some(0), "{end:#?}");
+            cluster.start(leader);
+            let goal = acknowledged.load(Ordering::Acquire) + 500;
+            wait_for("puts", || {
+                (acknowledged.load(Ordering::Acquire) >= goal).then_some(())
+            });
+            if unknown.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Release);
+        let ended = writers.into_iter();
+        ended
+            .map(|writer| writer.join().expect("a writer"))
+            .collect::<Vec<u64>>()
+    });
+    assert_eq!(unknown.load(Ordering::Relaxed), 0);
+    let mut client = cluster.client();
+    for (writer, last) in values.into_iter().enumerate() {
+        let value = client.get(format!("writer-{writer}")).expect("a majority");
+        assert_eq!(value, Some(last.to_string()));
+    }
 }
