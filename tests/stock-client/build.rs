@@ -1,11 +1,11 @@
-//! Compiles the client API with tonic's generator; protox parses in Rust, so that no protoc has to
+//! Compiles the client APIs with tonic's generator; protox parses in Rust, so that no protoc has to
 //! be installed.
 
 const PROTO: &str = "../../proto";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed={PROTO}/raftkv.proto");
-    let descriptors = protox::compile(["raftkv.proto"], [PROTO])?;
+    println!("cargo:rerun-if-changed={PROTO}");
+    let descriptors = protox::compile(["raftkv.proto", "cluster.proto"], [PROTO])?;
     tonic_prost_build::configure()
         .build_server(false)
         .compile_fds(descriptors)?;

@@ -1,6 +1,7 @@
 //! What clients that we did not write see of three real nodes: tonic, a gRPC library for Rust.
 
 mod client;
+mod cluster;
 mod failover;
 mod refusals;
 mod services;

@@ -46,6 +46,8 @@ fn health_and_reflection_answer_their_stock_clients() {
         };
         let names: Vec<&str> = list.service.iter().map(|s| s.name.as_str()).collect();
         assert!(names.contains(&SERVICE), "{names:?}");
+        let cluster_service = "raftkv.proto.ClusterService";
+        assert!(names.contains(&cluster_service), "{names:?}");
         assert!(names.contains(&"grpc.health.v1.Health"), "{names:?}");
         let end = answers.message().await.expect("a stream that ends well");
         assert!(end.is_none(), "{end:?}");
