@@ -2,8 +2,8 @@
 //!
 //! It serves the services of `raftkv.proto`, health and server reflection. Requests that are
 //! complete go to the node in one batch per turn of the loop, and the answers of a turn of the node
-//! come back in one. Outcomes are told apart by codes: a response with `ok: false`, or a status with
-//! the trailer `raftkv-applied: no`, means that nothing was applied; any other failure leaves
+//! come back in one. Outcomes are told apart by codes: a response with `ok: false`, or a status
+//! with the trailer `raftkv-applied: no`, means that nothing was applied; any other failure leaves
 //! that open.
 
 mod cluster;

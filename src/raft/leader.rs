@@ -346,8 +346,8 @@ impl Leader {
         self.hand_over(core, out);
     }
 
-    /// The target has the whole log, and all of it is committed: whoever waits for a command has its
-    /// answer from here, and none is left without one.
+    /// The target has the whole log, and all of it is committed: whoever waits for a command has
+    /// its answer from here.
     fn hand_over(&mut self, core: &Core, out: &mut Effects) {
         let last = core.log.last().index;
         if let Some(transfer) = &mut self.transfer

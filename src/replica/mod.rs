@@ -339,37 +339,23 @@ impl<M: Media> Replica<M> {
         out: &mut Outbox,
     ) -> Result<(), Error> {
         let mut commands = Vec::new();
-        let mut tokens = Vec::new();
+        let mut reads = Vec::new();
         for (token, operation) in operations {
-            let command = match operation {
-                Operation::Put { key, value } => Command::Put { key, value },
-                Operation::Delete { key } => Command::Delete { key },
-                Operation::Get { key } => {
-                    self.reads.insert(token, Read::Value(key));
-                    tokens.push(token);
-                    continue;
+            match operation {
+                Operation::Put { key, value } => {
+                    commands.push((token, self.encoded(&Command::Put { key, value })));
                 }
-                Operation::Backup => {
-                    self.reads.insert(token, Read::Backup);
-                    tokens.push(token);
-                    continue;
+                Operation::Delete { key } => {
+                    commands.push((token, self.encoded(&Command::Delete { key })));
                 }
-                Operation::Members => {
-                    self.reads.insert(token, Read::Members);
-                    tokens.push(token);
-                    continue;
-                }
+                Operation::Get { key } => reads.push((token, Read::Value(key))),
+                Operation::Backup => reads.push((token, Read::Backup)),
+                Operation::Members => reads.push((token, Read::Members)),
                 Operation::Change(change) => {
                     self.step(Input::Reconfigure { token, change }, out)?;
-                    continue;
                 }
-                Operation::Transfer { to } => {
-                    self.transfer(token, to, out)?;
-                    continue;
-                }
-            };
-            codec::encode_command(&command, &mut self.encoded);
-            commands.push((token, self.encoded.split().freeze()));
+                Operation::Transfer { to } => self.transfer(token, to, out)?,
+            }
         }
         let bytes = commands.iter().map(|(_, command)| command.len()).sum();
         let has_room = commands.is_empty() || self.storage.has_room(commands.len(), bytes);
@@ -382,10 +368,17 @@ impl<M: Media> Replica<M> {
         if !commands.is_empty() {
             self.step(Input::Propose { commands }, out)?;
         }
-        if !tokens.is_empty() {
+        if !reads.is_empty() {
+            let tokens = reads.iter().map(|(token, _)| *token).collect();
+            self.reads.extend(reads);
             self.step(Input::Read { tokens }, out)?;
         }
         Ok(())
+    }
+
+    fn encoded(&mut self, command: &Command) -> Bytes {
+        codec::encode_command(command, &mut self.encoded);
+        self.encoded.split().freeze()
     }
 
     /// Whether something was written that is not durable yet.
