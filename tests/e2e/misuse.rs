@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use raftkv::client::node_status;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Cluster, PATIENCE, Process, put, spawn, turn, wait_for};
@@ -62,13 +63,8 @@ fn a_node_whose_log_has_no_reader_goes_on_until_it_is_told_to_stop() {
     let mut command = cluster.command(0);
     let mut node = spawn(command.stderr(Stdio::piped()));
     drop(node.stderr.take());
-    wait_for("its log", || {
-        cluster
-            .data_dir(0)
-            .join("wal/0000000001.wal")
-            .exists()
-            .then_some(())
-    });
+    let (_, clients) = cluster.addresses(0);
+    wait_for("a node that serves", || node_status(clients, PATIENCE).ok());
     kill_process(Pid::from_child(&node), Signal::TERM).expect("our child");
     let status = wait_for("its end", || node.try_wait().expect("our child"));
     assert_eq!(status.code(), Some(0), "{status}");
