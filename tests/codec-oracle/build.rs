@@ -8,7 +8,9 @@ fn main() {
     protobuf_codegen::Codegen::new()
         .pure()
         .include(PROTO)
-        .inputs(["raftkv", "peer", "command"].map(|name| format!("{PROTO}/{name}.proto")))
+        .inputs(
+            ["raftkv", "cluster", "peer", "command"].map(|name| format!("{PROTO}/{name}.proto")),
+        )
         .cargo_out_dir("oracle")
         .run_from_script();
 }

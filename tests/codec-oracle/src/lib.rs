@@ -6,4 +6,4 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/oracle/mod.rs"));
 }
 
-pub use generated::{command, peer, raftkv};
+pub use generated::{cluster, command, peer, raftkv};

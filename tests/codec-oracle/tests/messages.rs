@@ -10,11 +10,14 @@ use raftkv_codec_oracle as oracle;
 
 /// prost's types, under the names of the files.
 mod ours {
-    pub use ::raftkv::proto::{command, peer, proto as raftkv};
+    pub use ::raftkv::proto::{command, peer, proto as raftkv, proto as cluster};
 }
 
 /// One message in both codecs, from the same values.
 macro_rules! both {
+    ($file:ident :: $name:ident) => {
+        (ours::$file::$name::default(), oracle::$file::$name::new())
+    };
     ($file:ident :: $name:ident { $($field:ident),* }) => {{
         let mut ours = ours::$file::$name::default();
         $(ours.$field = $field.clone().into();)*
@@ -62,6 +65,78 @@ fn refusal() -> impl Strategy<Value = (ours::peer::Refusal, oracle::peer::Refusa
         theirs.code = EnumOrUnknown::from_i32(code);
         (ours, theirs)
     })
+}
+
+/// As [`refusal`], of the cluster.
+fn cluster_refusal() -> impl Strategy<Value = (ours::cluster::Refusal, oracle::cluster::Refusal)> {
+    (0..20i32, any::<String>()).prop_map(|(code, reason)| {
+        let (mut ours, mut theirs) = both!(cluster::Refusal { reason });
+        ours.code = code;
+        theirs.code = EnumOrUnknown::from_i32(code);
+        (ours, theirs)
+    })
+}
+
+fn member() -> impl Strategy<Value = (ours::cluster::Member, oracle::cluster::Member)> {
+    let texts = (any::<String>(), any::<String>());
+    (number(), 0..9i32, texts, data()).prop_map(
+        |(id, suffrage, (peer_address, client_address), incarnation)| {
+            let (mut ours, mut theirs) = both!(cluster::Member {
+                id,
+                peer_address,
+                client_address,
+                incarnation
+            });
+            ours.suffrage = suffrage;
+            theirs.suffrage = EnumOrUnknown::from_i32(suffrage);
+            (ours, theirs)
+        },
+    )
+}
+
+fn members() -> impl Strategy<Value = (ours::cluster::Members, oracle::cluster::Members)> {
+    let list = prop::collection::vec(member(), 0..4);
+    let retired = prop::collection::vec(number(), 0..4);
+    (number(), any::<bool>(), any::<bool>(), list, retired).prop_map(
+        |(index, committed, joint, list, retired)| {
+            let (mut ours, mut theirs) = both!(cluster::Members {
+                index,
+                committed,
+                joint,
+                retired
+            });
+            (ours.members, theirs.members) = list.into_iter().unzip();
+            (ours, theirs)
+        },
+    )
+}
+
+fn follower() -> impl Strategy<Value = (ours::cluster::Follower, oracle::cluster::Follower)> {
+    (number(), number(), number(), number()).prop_map(|(node_id, matched, lag, last_contact_ms)| {
+        both!(cluster::Follower {
+            node_id,
+            matched,
+            lag,
+            last_contact_ms
+        })
+    })
+}
+
+fn digest() -> impl Strategy<Value = (ours::cluster::StateDigest, oracle::cluster::StateDigest)> {
+    (number(), data()).prop_map(|(index, digest)| both!(cluster::StateDigest { index, digest }))
+}
+
+fn addition() -> impl Strategy<Value = (ours::cluster::Addition, oracle::cluster::Addition)> {
+    (number(), any::<String>(), any::<String>(), any::<bool>()).prop_map(
+        |(id, peer_address, client_address, learner)| {
+            both!(cluster::Addition {
+                id,
+                peer_address,
+                client_address,
+                learner
+            })
+        },
+    )
 }
 
 type PeerMessages = (ours::peer::PeerMessage, oracle::peer::PeerMessage);
@@ -281,5 +356,94 @@ proptest! {
         agree(both!(raftkv::PutResponse { ok, leader_hint, error }))?;
         agree(both!(raftkv::DeleteResponse { ok, leader_hint, error, found }))?;
         agree(both!(raftkv::GetResponse { ok, leader_hint, error, found, value }))?;
+    }
+
+    #[test]
+    fn both_codecs_agree_on_a_status(
+        (cluster_id, node_id, version) in (data(), number(), any::<String>()),
+        (uptime_ms, age_ms, leader_for_ms) in (number(), number(), number()),
+        (peer_address, client_address) in (any::<String>(), any::<String>()),
+        (role, term) in (0..9i32, number()),
+        (leader, transferring_to) in prop::option::of((number(), number())).prop_map(Option::unzip),
+        (commit, applied, last, snapshot) in (number(), number(), number(), number()),
+        members in prop::option::of(members()),
+        followers in prop::collection::vec(follower(), 0..4),
+        (election_timeout_ms, sync_p99_us) in (number(), prop::option::of(number())),
+        (newest, digests) in
+            (prop::option::of(digest()), prop::collection::vec(digest(), 0..4)),
+    ) {
+        let (mut ours, mut theirs) = both!(cluster::StatusResponse {
+            cluster_id, node_id, version, uptime_ms, age_ms, peer_address, client_address, term,
+            leader_for_ms, commit, applied, last, snapshot, election_timeout_ms
+        });
+        (ours.role, theirs.role) = (role, EnumOrUnknown::from_i32(role));
+        (ours.leader, theirs.leader) = (leader, leader);
+        (ours.transferring_to, theirs.transferring_to) = (transferring_to, transferring_to);
+        (ours.sync_p99_us, theirs.sync_p99_us) = (sync_p99_us, sync_p99_us);
+        let (mine, other) = members.unzip();
+        (ours.members, theirs.members) = (mine, other.into());
+        (ours.followers, theirs.followers) = followers.into_iter().unzip();
+        let (mine, other) = newest.unzip();
+        (ours.digest, theirs.digest) = (mine, other.into());
+        (ours.digests, theirs.digests) = digests.into_iter().unzip();
+        agree((ours, theirs))?;
+    }
+
+    #[test]
+    fn both_codecs_agree_on_members_and_their_changes(
+        members in prop::option::of(members()),
+        add in prop::collection::vec(addition(), 0..4),
+        remove in prop::collection::vec(number(), 0..4),
+    ) {
+        let mut list = both!(cluster::MemberListResponse);
+        let (mine, other) = members.unzip();
+        (list.0.members, list.1.members) = (mine, other.into());
+        agree(list)?;
+        let (mut ours, mut theirs) = both!(cluster::MemberChangeRequest { remove });
+        (ours.add, theirs.add) = add.into_iter().unzip();
+        agree((ours, theirs))?;
+    }
+
+    #[test]
+    fn both_codecs_agree_on_how_far_a_change_is(
+        which in 0..6,
+        refused in cluster_refusal(),
+        (node_id, matched, last) in (number(), number(), number()),
+    ) {
+        use ours::cluster::member_change_response::State as Ours;
+        use oracle::cluster::member_change_response::State as Theirs;
+        let catching_up = both!(cluster::CatchingUp { node_id, matched, last });
+        let state = match which {
+            0 => Some((Ours::Refused(refused.0), Theirs::Refused(refused.1))),
+            1 => Some((Ours::CatchingUp(catching_up.0), Theirs::CatchingUp(catching_up.1))),
+            2 => Some((Ours::Joint(Default::default()), Theirs::Joint(Default::default()))),
+            3 => Some((
+                Ours::Committing(Default::default()), Theirs::Committing(Default::default()),
+            )),
+            4 => Some((Ours::Done(Default::default()), Theirs::Done(Default::default()))),
+            _ => None,
+        };
+        let (mut ours, mut theirs) = both!(cluster::MemberChangeResponse);
+        (ours.state, theirs.state) = state.unzip();
+        agree((ours, theirs))?;
+    }
+
+    #[test]
+    fn both_codecs_agree_on_handing_over(
+        to in prop::option::of(number()), refused in cluster_refusal(), which in 0..3,
+    ) {
+        use ours::cluster::transfer_leader_response::Outcome as Ours;
+        use oracle::cluster::transfer_leader_response::Outcome as Theirs;
+        let (mut ours, mut theirs) = both!(cluster::TransferLeaderRequest);
+        (ours.to, theirs.to) = (to, to);
+        agree((ours, theirs))?;
+        let outcome = match (which, to) {
+            (0, _) => Some((Ours::Refused(refused.0), Theirs::Refused(refused.1))),
+            (1, Some(to)) => Some((Ours::To(to), Theirs::To(to))),
+            _ => None,
+        };
+        let (mut ours, mut theirs) = both!(cluster::TransferLeaderResponse);
+        (ours.outcome, theirs.outcome) = outcome.unzip();
+        agree((ours, theirs))?;
     }
 }
