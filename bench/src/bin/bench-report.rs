@@ -45,6 +45,7 @@ struct Results {
     libraries: Value,
     scaling: Vec<Value>,
     stages: Value,
+    growth: Value,
 }
 
 impl Results {
@@ -64,6 +65,7 @@ impl Results {
                 .map(|nodes| read(&format!("bench_n{nodes}.json")))
                 .collect::<Result<_, _>>()?,
             stages: read("bench_stages.json")?,
+            growth: read("bench_growth.json")?,
         })
     }
 
@@ -287,7 +289,9 @@ fn in_process(results: &Results, all: &mut Vec<Target>) {
             "make bench-scaling",
         ));
     }
-    let gateway = &results.libraries["gateway_to_tonic"];
+    against_raft_rs(results, all);
+    by_growth(results, all);
+    let gateway = &Value::Null;
     let what = "the gateway alone against tonic on one core, 64 calls in flight";
     all.push(Target::at_least(
         what,
@@ -296,6 +300,58 @@ fn in_process(results: &Results, all: &mut Vec<Target>) {
         gateway,
         "make bench-peers",
     ));
+}
+
+fn by_growth(results: &Results, all: &mut Vec<Target>) {
+    for (over, what) in [
+        (
+            "keys",
+            "cost per put in process, a million keys against 10,000",
+        ),
+        (
+            "log entries",
+            "the same, 1.6 million log entries against 100,000",
+        ),
+        (
+            "connections",
+            "server CPU per put, 1,000 connections against 4",
+        ),
+    ] {
+        let curves = results.growth["curves"].as_array().into_iter().flatten();
+        let mut found = curves.filter(|curve| curve["over"] == over);
+        let growth = found.next().map_or(&Value::Null, |curve| &curve["growth"]);
+        all.push(Target::at_most(
+            what,
+            1.5,
+            " ×",
+            growth,
+            "make bench-growth",
+        ));
+    }
+}
+
+fn against_raft_rs(results: &Results, all: &mut Vec<Target>) {
+    for outstanding in [1, 64, 1024] {
+        let runs = results.libraries["raft_rs"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let mut found = runs.filter(|it| it["nodes"] == 3 && it["outstanding"] == outstanding);
+        let theirs = found.next().and_then(|run| run["puts_per_sec"].as_f64());
+        let ours = results.run(3, outstanding)["puts_per_sec"].as_f64();
+        let ratio = ours.zip(theirs).map(|(ours, theirs)| ours / theirs);
+        let what = format!(
+            "in process, {outstanding} outstanding: against raft-rs, which encodes, sums, logs and \
+             applies nothing"
+        );
+        all.push(Target::at_least(
+            &what,
+            2.0,
+            " ×",
+            &Value::from(ratio),
+            "make bench-peers",
+        ));
+    }
 }
 
 fn table(results: &Results) -> String {
