@@ -289,8 +289,8 @@ fn in_process(results: &Results, all: &mut Vec<Target>) {
             "make bench-scaling",
         ));
     }
-    against_raft_rs(results, all);
     by_growth(results, all);
+    against_raft_rs(results, all);
     let gateway = &Value::Null;
     let what = "the gateway alone against tonic on one core, 64 calls in flight";
     all.push(Target::at_least(
