@@ -133,7 +133,7 @@ impl Node {
         };
         let poll = Poll::new().map_err(system)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(system)?;
-        let shared = Arc::new(Shared::new(initial_status(&config), waker));
+        let shared = Arc::new(Shared::new(initial_status(&config, &data_dir), waker));
         let (handles, requests) = handle::queue(Arc::clone(&shared));
         let me = introduction(&config, &data_dir);
         let in_force = Arc::clone(replica.raft().config());
@@ -344,9 +344,10 @@ fn introduction(config: &Config, data_dir: &DataDir) -> Introduction {
     }
 }
 
-fn initial_status(config: &Config) -> NodeStatus {
+fn initial_status(config: &Config, data_dir: &DataDir) -> NodeStatus {
     NodeStatus {
         id: config.node_id,
+        cluster_id: data_dir.identity.cluster_id,
         peer_address: config.peer_address.clone(),
         client_address: config.client_address.clone(),
         election_timeout_ms: config.election_timeout_ms,

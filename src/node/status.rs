@@ -115,7 +115,6 @@ impl Published {
             silent_ms: peer.silent_ticks * tick_ms,
         });
         let status = &mut self.status;
-        status.cluster_id = replica.cluster_id();
         status.role = raft.role;
         status.term = raft.hard.term;
         status.leader = raft.leader;

@@ -27,12 +27,6 @@ pub enum TransferRefusal {
 }
 
 impl<M: Media> Replica<M> {
-    /// The cluster that this is a member of.
-    #[must_use]
-    pub fn cluster_id(&self) -> [u8; 16] {
-        self.storage.cluster_id()
-    }
-
     /// The state's digest; none while a snapshot takes the state's place.
     #[must_use]
     pub fn digest(&self) -> Option<u128> {

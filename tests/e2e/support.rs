@@ -88,11 +88,19 @@ pub fn raftkv() -> Command {
     command
 }
 
+/// `raftkv-cli` with these words, for this cluster.
+pub fn cli(cluster: &Cluster, words: &[&str]) -> Command {
+    let mut command = Command::new(program().with_file_name("raftkv-cli"));
+    command.stdin(Stdio::null()).args(words);
+    command.env("RAFTKV_ENDPOINTS", cluster.endpoints());
+    command.env("RAFTKV_TIMEOUT", "60s");
+    command
+}
+
 /// Runs `raftkv-cli` with these words and a file, for this cluster.
 pub fn raftkv_cli(cluster: &Cluster, words: &[&str], file: &Path) -> End {
-    let mut command = Command::new(program().with_file_name("raftkv-cli"));
-    command.stdin(Stdio::null()).args(words).arg(file);
-    command.args(["--endpoints", &cluster.endpoints(), "--timeout", "60s"]);
+    let mut command = cli(cluster, words);
+    command.arg(file);
     Process::start(command).end()
 }
 
@@ -258,7 +266,10 @@ impl End {
     }
 }
 
-/// Three nodes that can be started, killed and wiped.
+/// So many nodes found a cluster.
+const FOUNDERS: usize = 3;
+
+/// Three nodes that can be started, killed and wiped, and others that join them.
 pub struct Cluster {
     directory: TempDir,
     addresses: Vec<(String, String)>,
@@ -268,7 +279,8 @@ pub struct Cluster {
 impl Cluster {
     /// Three nodes, none of them running.
     pub fn new() -> Cluster {
-        let addresses: Vec<_> = (0..3).map(|_| (free_address(), free_address())).collect();
+        let addresses = (0..FOUNDERS).map(|_| (free_address(), free_address()));
+        let addresses: Vec<_> = addresses.collect();
         Cluster {
             directory: tempfile::tempdir().expect("a temporary directory"),
             running: addresses.iter().map(|_| None).collect(),
@@ -280,7 +292,7 @@ impl Cluster {
     pub fn started() -> Cluster {
         let mut cluster = Cluster::new();
         cluster.start_all();
-        for id in 0..3 {
+        for id in 0..FOUNDERS {
             let pins = cluster.data_dir(id).join("pins");
             wait_for("three pins", || {
                 let text = std::fs::read_to_string(&pins).ok()?;
@@ -292,11 +304,22 @@ impl Cluster {
 
     /// `--peers`.
     pub fn peers(&self) -> String {
+        self.peers_before(FOUNDERS)
+    }
+
+    fn peers_before(&self, end: usize) -> String {
         let mut peers = String::new();
-        for (id, (raft, _)) in self.addresses.iter().enumerate() {
+        for (id, (raft, _)) in self.addresses[..end].iter().enumerate() {
             let _ = write!(peers, "{}{id}@{raft}", if id == 0 { "" } else { "," });
         }
         peers
+    }
+
+    /// Makes room for a node that joins, and gives its id.
+    pub fn add(&mut self) -> usize {
+        self.addresses.push((free_address(), free_address()));
+        self.running.push(None);
+        self.addresses.len() - 1
     }
 
     /// A place for a file of the test.
@@ -323,7 +346,11 @@ impl Cluster {
     /// The command that starts the node.
     pub fn command(&self, id: usize) -> Command {
         let (raft, clients) = self.addresses(id);
-        node_command(id, &self.peers(), raft, clients, &self.data_dir(id))
+        let joins = id >= FOUNDERS;
+        let peers = self.peers_before(if joins { id } else { FOUNDERS });
+        let mut command = node_command(id, &peers, raft, clients, &self.data_dir(id));
+        command.args(joins.then_some("--join"));
+        command
     }
 
     /// Starts a node that is not running.
@@ -334,7 +361,7 @@ impl Cluster {
 
     /// Starts all nodes.
     pub fn start_all(&mut self) {
-        (0..3).for_each(|id| self.start(id));
+        (0..self.addresses.len()).for_each(|id| self.start(id));
     }
 
     /// Hands a running node over, for the test to end it or to see it end.
@@ -376,7 +403,7 @@ impl Cluster {
         std::fs::remove_dir_all(self.data_dir(id)).expect("a directory to remove");
     }
 
-    /// A client of all three.
+    /// A client of all nodes.
     pub fn client(&self) -> Client {
         let endpoints = self.addresses.iter().map(|(_, clients)| clients.as_str());
         Client::new(endpoints)
