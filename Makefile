@@ -5,7 +5,7 @@ BIN := target/release
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test verify fix golden bench bench-scaling bench-regress bench-growth bench-wal \
-    bench-stages flamegraph bench-peers bench-report bench-cluster bench-snapshot soak-snapshot test-clients \
+    bench-stages flamegraph bench-peers bench-report bench-cluster bench-snapshot soak-snapshot test-replace test-clients \
     chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants explore
 
 help: ## Print the targets
@@ -79,6 +79,10 @@ bench-snapshot: ## Measure what snapshots cost a node under load, restarts, and 
 soak-snapshot: ## Overwrite keys for MINUTES; the data directory must stay within its limit
 	$(CARGO) run --release --locked -p raftkv-bench --bin bench-snapshot -- \
 	    --keys 200000 --soak-minutes '$(MINUTES)'
+
+test-replace: build ## Replace each member in turn under five minutes of load, with real processes
+	RAFTKV_BIN_DIR=$(CURDIR)/$(BIN) REPLACE_SECONDS=300 \
+	    $(CARGO) test --locked -p raftkv --test e2e -- members::every_member --nocapture
 
 test-clients: build ## Try stock gRPC clients and an HTTP/2 conformance suite (installs them)
 	tests/clients/run.sh

@@ -22,7 +22,7 @@ const KEYS: usize = 500;
 
 /// How long the run under load takes.
 fn run_time() -> Duration {
-    let seconds = std::env::var("RAFTKV_REPLACE_SECONDS").ok();
+    let seconds = std::env::var("REPLACE_SECONDS").ok();
     let seconds = seconds.map_or(30, |text| text.parse().expect("a number of seconds"));
     Duration::from_secs(seconds)
 }

@@ -164,7 +164,7 @@ fn conduct(
         let state = response.map_err(|error| shown.broken(error))?.state;
         match state {
             Some(State::Done(_)) => {
-                shown.end();
+                shown.caught_up();
                 return Ok(());
             }
             Some(State::Refused(refusal)) => {
@@ -193,6 +193,8 @@ fn conduct(
 struct Shown {
     phase: Option<String>,
     bar: Progress,
+    /// The log's end, while somebody takes it.
+    last: u64,
 }
 
 impl Default for Shown {
@@ -200,6 +202,7 @@ impl Default for Shown {
         Shown {
             phase: None,
             bar: Progress::new(),
+            last: 0,
         }
     }
 }
@@ -214,14 +217,29 @@ impl Shown {
             _ => "committing: it waits for its entry in the log to be on a majority".to_owned(),
         };
         if self.phase.as_ref() != Some(&phase) {
-            self.bar.end();
+            self.caught_up();
             talk(&phase);
             self.phase = Some(phase);
         }
         if let State::CatchingUp(CatchingUp { matched, last, .. }) = *state {
-            self.bar
-                .show(matched, last, || format!("{matched} of {last} entries"));
+            self.last = last;
+            self.show_bar(matched);
         }
+    }
+
+    fn show_bar(&mut self, matched: u64) {
+        let last = self.last;
+        self.bar
+            .show(matched, last, || format!("{matched} of {last} entries"));
+    }
+
+    /// Whoever took the log has it.
+    fn caught_up(&mut self) {
+        if self.last > 0 {
+            self.show_bar(self.last);
+            self.last = 0;
+        }
+        self.end();
     }
 
     fn end(&mut self) {
