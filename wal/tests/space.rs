@@ -244,6 +244,21 @@ fn a_batch_larger_than_the_disk_is_refused_and_smaller_ones_are_not() {
 }
 
 #[test]
+fn a_batch_that_is_refused_leaves_the_segment_in_reserve() {
+    let disk = MemoryMedia::new();
+    let mut wal = open(disk.clone());
+    put(&mut wal, &[1; 50_000]);
+    disk.set_full(true);
+    wal.ensure_room(1, 60_000).expect_err("the disk is full");
+    wal.ensure_room(1, 40_000).expect("as before");
+    for n in 0..1000u32 {
+        append_sticky(&mut wal, &n.to_le_bytes());
+        flush(&mut wal);
+    }
+    assert_eq!(wal.segment_count(), 2);
+}
+
+#[test]
 fn a_larger_segment_in_a_real_directory_serves_small_records_too() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let media = || FileMedia::open(directory.path()).expect("the directory opens");

@@ -46,6 +46,14 @@ impl Image {
             .is_some_and(|link| link.term == pos.term)
     }
 
+    fn brief(&self) -> Brief {
+        Brief {
+            hard: self.hard,
+            entries: self.log.len(),
+            chain: self.log.last().map_or(0, |link| link.chain),
+        }
+    }
+
     /// An entry, placed at `index`, where it replaces all from there on.
     fn put(&mut self, index: Index, term: Term, bytes: &[u8]) -> Link {
         self.log
@@ -72,6 +80,14 @@ impl Image {
             Record::Installed(log) => self.log = log.to_vec(),
         }
     }
+}
+
+/// An image in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Brief {
+    hard: HardState,
+    entries: usize,
+    chain: u64,
 }
 
 /// What one record of the log says.
@@ -114,10 +130,11 @@ pub(crate) struct Shadow {
     past: Vec<Past>,
     /// Written and not synced, each with how many writes to files there were with it.
     pending: VecDeque<(Record, u64)>,
-    /// Hard state and end of the log before the last write, and how many writes to files there
-    /// were with the last write.
-    before_last: (HardState, usize, u64),
-    last_writes: u64,
+    /// What there was before each write that can be the last one in what is found, and how many
+    /// writes to files there were with it.
+    writes: VecDeque<(Brief, u64)>,
+    /// When the process ended, a later write proved that the last one was synced.
+    was_proven: bool,
     /// What the node's hard state and the terms of its log were to become when its disk failed. A
     /// part of that may have been written.
     attempted: Option<(HardState, Vec<Term>)>,
@@ -133,8 +150,8 @@ impl Shadow {
             synced: Image::default(),
             past: Vec::new(),
             pending: VecDeque::new(),
-            before_last: (HardState::default(), 0, 0),
-            last_writes: 0,
+            writes: VecDeque::new(),
+            was_proven: false,
             attempted: None,
             included: Index::ZERO,
         }
@@ -152,9 +169,7 @@ impl Shadow {
 
     /// A write without entries, which ends the log nevertheless.
     pub(crate) fn marked(&mut self, writes: u64) {
-        let chain = self.view.log.last().map_or(0, |link| link.chain);
-        self.before_last = (self.view.hard, self.view.log.len(), chain);
-        self.last_writes = writes;
+        self.writes.push_back((self.view.brief(), writes));
     }
 
     /// The log as the node sees it.
@@ -210,9 +225,10 @@ impl Shadow {
         let as_before = as_before.take_while(|(link, term)| link.term == **term);
         let as_before = as_before.count();
         let found_terms: Vec<Term> = found.log.iter().map(|link| link.term).collect();
-        [self.view.hard, *hard].contains(&found.hard)
-            && found.log.starts_with(&self.view.log[..as_before])
-            && terms.starts_with(&found_terms)
+        let log =
+            found.log.starts_with(&self.view.log[..as_before]) && terms.starts_with(&found_terms);
+        // The hard state comes before the entries, and the first of these may cut the log.
+        [self.view.hard, *hard].contains(&found.hard) && (log || found.log == self.view.log)
     }
 
     /// The disk says how many writes to files are durable.
@@ -226,6 +242,11 @@ impl Shadow {
             }
             self.pending.pop_front();
             self.remember();
+        }
+        while let Some((_, second)) = self.writes.get(1)
+            && *second <= durable_writes
+        {
+            self.writes.pop_front();
         }
     }
 
@@ -257,7 +278,13 @@ impl Shadow {
 
     /// Whether a later write, durable as well, proves that the last one was synced.
     pub(crate) fn last_is_proven(&self, durable_writes: u64) -> bool {
-        self.pending.is_empty() && self.last_writes < durable_writes
+        let last = self.writes.back().map_or(0, |(_, writes)| *writes);
+        self.pending.is_empty() && last < durable_writes
+    }
+
+    /// The process ends.
+    pub(crate) fn ends(&mut self, durable_writes: u64) {
+        self.was_proven = self.attempted.is_none() && self.last_is_proven(durable_writes);
     }
 
     /// What the node found on its disk.
@@ -293,12 +320,24 @@ impl Shadow {
         if self.is_attempted(found) {
             return Match::Beginning;
         }
-        let (hard, entries, chain) = self.before_last;
-        let end = found.log.last().map_or(0, |link| link.chain);
-        if found.hard == hard && found.log.len() == entries && end == chain {
-            return Match::LacksLastWrite;
+        match self.writes.back() {
+            Some((before, _)) if *before == found.brief() => Match::LacksLastWrite,
+            _ => Match::Other,
         }
-        Match::Other
+    }
+
+    /// What there was before the last write in what is found. The repair of a start writes it
+    /// again, and proves nothing.
+    fn before_last(&self, found: &Image) -> Brief {
+        let end = found.brief();
+        if self.was_proven {
+            return end;
+        }
+        let later = self.writes.iter().skip(1).map(|(before, _)| *before);
+        let mut after = later.chain([self.view.brief()]);
+        let last = self.writes.iter().find(|_| after.next() == Some(end));
+        // Else it is what failed.
+        last.map_or(self.view.brief(), |(before, _)| *before)
     }
 
     /// The node goes on from what it found; `all_durable` when a power cut could take none of it.
@@ -310,9 +349,7 @@ impl Shadow {
         writes: u64,
     ) {
         self.included = included;
-        let chain = found.log.last().map_or(0, |link| link.chain);
-        self.before_last = (found.hard, found.log.len(), chain);
-        self.last_writes = writes;
+        self.writes = [(self.before_last(&found), writes)].into();
         self.attempted = None;
         if all_durable {
             self.pending.clear();
@@ -336,4 +373,47 @@ impl Shadow {
 fn term_of(bytes: &[u8]) -> Term {
     let entry = raftkv::codec::read_entry(bytes).expect("an entry that this build encoded");
     entry.pos.term
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_term(term: u64) -> Image {
+        let hard = HardState {
+            term: Term(term),
+            vote: None,
+        };
+        Image {
+            hard,
+            log: Vec::new(),
+        }
+    }
+
+    /// A node that wrote terms 1 and 2, of which so much is durable, and started again on term 2.
+    fn restarted(durable_writes: u64) -> Shadow {
+        let mut shadow = Shadow::new(NodeId(0));
+        for term in 1..=2 {
+            shadow.marked(term);
+            shadow.view = in_term(term);
+        }
+        shadow.durable(durable_writes);
+        shadow.ends(durable_writes);
+        shadow.restart(in_term(2), Index::ZERO, true, durable_writes + 1);
+        shadow
+    }
+
+    #[test]
+    fn a_start_proves_nothing_of_the_last_write() {
+        let shadow = restarted(2);
+        assert!(!shadow.last_is_proven(3));
+        assert_eq!(shadow.compare(&in_term(2)), Match::Whole);
+        assert_eq!(shadow.compare(&in_term(1)), Match::LacksLastWrite);
+        assert_eq!(shadow.compare(&in_term(0)), Match::Other);
+    }
+
+    #[test]
+    fn a_write_that_was_proven_before_a_start_has_to_be_there() {
+        assert_eq!(restarted(3).compare(&in_term(1)), Match::Other);
+    }
 }

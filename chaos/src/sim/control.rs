@@ -73,8 +73,10 @@ impl Sim {
         if self.hosts[at].is_loading {
             self.hits.count(Fault::LoadCut);
         }
+        if self.live[at].take().is_some() {
+            self.shadows[at].ends(self.hosts[at].disk.durable_writes());
+        }
         self.hosts[at].end();
-        self.live[at] = None;
         self.applied[at] = raftkv::raft::Index::ZERO;
         if power {
             if !self.shadows[at].is_synced() {

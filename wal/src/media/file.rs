@@ -27,13 +27,31 @@ pub struct FileMedia {
 /// The next segment.
 #[derive(Debug)]
 enum Next {
-    Nothing,
     UnderWay {
         segment_bytes: u64,
-        helper: JoinHandle<io::Result<MappedFile>>,
+        helper: JoinHandle<Made>,
     },
-    Ready(MappedFile),
-    Failed(io::Error),
+    Made(Made),
+}
+
+/// What there is of the next segment, and what went wrong when a first or a larger one was made.
+#[derive(Debug, Default)]
+struct Made {
+    file: Option<MappedFile>,
+    error: Option<io::Error>,
+}
+
+impl Made {
+    fn has(&self, segment_bytes: u64) -> bool {
+        let file = self.file.as_ref();
+        file.is_some_and(|file| file.len_bytes() >= segment_bytes)
+    }
+}
+
+impl Default for Next {
+    fn default() -> Next {
+        Next::Made(Made::default())
+    }
 }
 
 impl FileMedia {
@@ -47,21 +65,19 @@ impl FileMedia {
         Ok(FileMedia {
             path,
             directory,
-            next: Next::Nothing,
+            next: Next::default(),
         })
     }
 
-    /// Waits for the helper, if there is one.
-    fn settle(&mut self) {
-        let next = std::mem::replace(&mut self.next, Next::Nothing);
-        self.next = match next {
+    /// Takes what was made; waits for the helper, if there is one.
+    fn settle(&mut self) -> Made {
+        match std::mem::take(&mut self.next) {
             Next::UnderWay { helper, .. } => match helper.join() {
-                Ok(Ok(file)) => Next::Ready(file),
-                Ok(Err(error)) => Next::Failed(error),
+                Ok(made) => made,
                 Err(panic) => std::panic::resume_unwind(panic),
             },
-            settled => settled,
-        };
+            Next::Made(made) => made,
+        }
     }
 
     /// Whether a helper is at work that will make a segment of this size.
@@ -71,7 +87,7 @@ impl FileMedia {
                 segment_bytes,
                 helper,
             } => *segment_bytes >= wanted_bytes && !helper.is_finished(),
-            _ => false,
+            Next::Made(_) => false,
         }
     }
 }
@@ -103,40 +119,54 @@ impl Media for FileMedia {
         if self.is_making(segment_bytes) {
             return;
         }
-        self.settle();
-        if matches!(&self.next, Next::Ready(file) if file.len_bytes() >= segment_bytes) {
+        let made = self.settle();
+        if made.has(segment_bytes) {
+            self.next = Next::Made(made);
             return;
         }
         let path = self.path.join(PREPARED_NAME);
         let spawned = thread::Builder::new()
             .name("wal-prepare".to_owned())
-            .spawn(move || prepare(&path, segment_bytes));
+            .spawn(move || prepare(&path, segment_bytes, made.file));
         self.next = match spawned {
             Ok(helper) => Next::UnderWay {
                 segment_bytes,
                 helper,
             },
-            Err(error) => Next::Failed(error),
+            Err(error) => Next::Made(Made {
+                file: None,
+                error: Some(error),
+            }),
         };
     }
 
     fn prepared(&mut self, segment_bytes: u64) -> io::Result<()> {
-        self.settle();
-        match &self.next {
-            Next::Ready(file) if file.len_bytes() >= segment_bytes => Ok(()),
-            Next::Failed(error) => Err(same(error)),
-            _ => Err(io::ErrorKind::NotFound.into()),
-        }
+        let made = self.settle();
+        let result = match &made.error {
+            _ if made.has(segment_bytes) => Ok(()),
+            Some(error) => Err(same(error)),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        self.next = Next::Made(made);
+        result
     }
 
     fn take_prepared(&mut self, segment_bytes: u64) -> io::Result<MappedFile> {
-        self.settle();
-        match std::mem::replace(&mut self.next, Next::Nothing) {
-            Next::Ready(file) if file.len_bytes() >= segment_bytes => Ok(file),
+        let mut made = self.settle();
+        if !made.has(segment_bytes) {
             // A full disk may have got room since, so an error of the helper is met by trying here.
-            _ => prepare(&self.path.join(PREPARED_NAME), segment_bytes).inspect_err(|error| {
-                self.next = Next::Failed(same(error));
-            }),
+            made = prepare(&self.path.join(PREPARED_NAME), segment_bytes, made.file);
+        }
+        match made {
+            Made {
+                file: Some(file),
+                error: None,
+            } => Ok(file),
+            made => {
+                let error = made.error.as_ref().map(same);
+                self.next = Next::Made(made);
+                Err(error.expect("nothing was made"))
+            }
         }
     }
 
@@ -173,23 +203,42 @@ impl Media for FileMedia {
 impl Drop for FileMedia {
     fn drop(&mut self) {
         // The helper must not work in a directory that somebody else may open next.
-        if let Next::UnderWay { helper, .. } = std::mem::replace(&mut self.next, Next::Nothing) {
+        if let Next::UnderWay { helper, .. } = std::mem::take(&mut self.next) {
             let _ = helper.join();
         }
+    }
+}
+
+/// Makes a segment, of a smaller one if there is one: that stays if there is no room for more,
+/// because what cannot be refused may be in need of it.
+fn prepare(path: &Path, segment_bytes: u64, smaller: Option<MappedFile>) -> Made {
+    let made = match &smaller {
+        Some(smaller) => smaller.enlarged(segment_bytes),
+        None => make(path, segment_bytes),
+    };
+    match made {
+        Ok(file) => Made {
+            file: Some(file),
+            error: None,
+        },
+        Err(error) => Made {
+            file: smaller,
+            error: Some(error),
+        },
     }
 }
 
 /// Makes a segment of zeros whose space is the disk's promise: allocated, so that a full disk is
 /// met here and not within a write, and physically zeroed, so that a later sync need not turn
 /// unwritten extents into written ones. Never by `ftruncate`: that leaves a hole.
-fn prepare(path: &Path, segment_bytes: u64) -> io::Result<MappedFile> {
+fn make(path: &Path, segment_bytes: u64) -> io::Result<MappedFile> {
     remove_if_there(path)?;
     let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create_new(true)
         .open(path)?;
-    let made = fill_with_zeros(&file, segment_bytes).and_then(|()| MappedFile::new(file));
+    let made = fill_with_zeros(&file, 0..segment_bytes).and_then(|()| MappedFile::new(file));
     if made.is_err() {
         // Half a segment would keep the space that others need to make room.
         let _ = fs::remove_file(path);
@@ -205,16 +254,17 @@ fn same(error: &io::Error) -> io::Error {
     }
 }
 
-fn fill_with_zeros(file: &File, segment_bytes: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, segment_bytes) {
+fn fill_with_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
+    let Range { start, end } = range;
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), start, end - start) {
         // Where the file system cannot allocate, the zeros below do.
         Ok(()) | Err(Errno::OPNOTSUPP) => {}
         Err(errno) => return Err(errno.into()),
     }
     let zeros = vec![0; ZEROS_BYTES];
-    let mut offset = 0;
-    while offset < segment_bytes {
-        let len = (segment_bytes - offset).min(ZEROS_BYTES as u64);
+    let mut offset = start;
+    while offset < end {
+        let len = (end - offset).min(ZEROS_BYTES as u64);
         file.write_all_at(&zeros[..len as usize], offset)?;
         offset += len;
     }
@@ -263,6 +313,16 @@ impl MappedFile {
             file: Some(file),
             map,
         })
+    }
+
+    /// The same file, longer, with zeros at its end. If that fails it is as it was.
+    fn enlarged(&self, to_bytes: u64) -> io::Result<MappedFile> {
+        let (file, from_bytes) = (self.writable().try_clone()?, self.len_bytes());
+        if let Err(error) = fill_with_zeros(&file, from_bytes..to_bytes) {
+            file.set_len(from_bytes)?;
+            return Err(error);
+        }
+        MappedFile::new(file)
     }
 
     fn writable(&self) -> &File {

@@ -37,7 +37,7 @@ impl MemoryMedia {
         disk.boots += 1;
         disk.forget_faults();
         disk.stopped = None;
-        disk.next = None;
+        disk.next = (None, None);
         disk.writes_before_names = None;
         for file in disk.files.values_mut() {
             file.crash(rng);
@@ -214,15 +214,14 @@ impl Media for MemoryMedia {
     fn take_prepared(&mut self, segment_bytes: u64) -> io::Result<MemoryFile> {
         let mut disk = self.lock();
         disk.admit(Operation::Create)?;
-        let made_bytes = match disk.next.take() {
-            Some(Ok(bytes)) if bytes >= segment_bytes => bytes,
-            next => {
-                disk.next = next;
+        let made_bytes = match disk.next.0 {
+            Some(bytes) if bytes >= segment_bytes => bytes,
+            _ => {
                 disk.allocate()?;
-                disk.next = None;
                 segment_bytes
             }
         };
+        disk.next = (None, None);
         disk.remove_name(PREPARED_NAME);
         let file = disk.add_file(vec![0; made_bytes as usize], true);
         disk.change(NameChange::Add {
@@ -251,7 +250,7 @@ impl Media for MemoryMedia {
 
     fn remove_leftovers(&mut self) -> io::Result<()> {
         let mut disk = self.lock();
-        disk.next = None;
+        disk.next = (None, None);
         disk.remove_name(PREPARED_NAME);
         Ok(())
     }

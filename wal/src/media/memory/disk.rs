@@ -71,8 +71,8 @@ pub(super) struct Disk {
     pub(super) writes_before_names: Option<u64>,
     /// Nothing can be allocated.
     pub(super) full: bool,
-    /// The size of the segment that was prepared, or why there is none; `None` before the first.
-    pub(super) next: Option<Result<u64, i32>>,
+    /// The size of the segment that was prepared, and why there is no first or no larger one.
+    pub(super) next: (Option<u64>, Option<i32>),
 }
 
 #[derive(Debug)]
@@ -177,18 +177,19 @@ impl Disk {
 
     /// Prepares a segment, unless one of this size is ready.
     pub(super) fn prepare(&mut self, segment_bytes: u64) {
-        if !matches!(self.next, Some(Ok(bytes)) if bytes >= segment_bytes) {
-            self.next = Some(match self.full {
-                true => Err(ENOSPC),
-                false => Ok(segment_bytes),
-            });
+        if self.next.0.is_some_and(|bytes| bytes >= segment_bytes) {
+            return;
+        }
+        match self.full {
+            true => self.next.1 = Some(ENOSPC),
+            false => self.next = (Some(segment_bytes), None),
         }
     }
 
     pub(super) fn prepared(&self, segment_bytes: u64) -> io::Result<()> {
         match self.next {
-            Some(Ok(bytes)) if bytes >= segment_bytes => Ok(()),
-            Some(Err(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            (Some(bytes), _) if bytes >= segment_bytes => Ok(()),
+            (_, Some(errno)) => Err(io::Error::from_raw_os_error(errno)),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
