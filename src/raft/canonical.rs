@@ -208,7 +208,6 @@ impl Encoder<'_> {
             change,
             since: _,
             catch_up,
-            given_up,
         } = conducted;
         self.change(change);
         for node in self.members() {
@@ -226,7 +225,6 @@ impl Encoder<'_> {
             self.number(goal.0);
             self.number(u64::from(*is_close));
         }
-        self.number(u64::from(given_up.is_some()));
     }
 
     fn follower(&mut self, follower: &Follower) {
@@ -267,6 +265,7 @@ impl Encoder<'_> {
             reads,
             transfer,
             conducted,
+            given_up,
             is_described: _,
             now: _,
         } = leader;
@@ -289,6 +288,11 @@ impl Encoder<'_> {
         self.number(u64::from(conducted.is_some()));
         if let Some(conducted) = conducted {
             self.conducted(conducted);
+        }
+        // The reason goes to the operator alone.
+        self.number(u64::from(given_up.is_some()));
+        if let Some((change, _)) = given_up {
+            self.change(change);
         }
     }
 

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{
-    config::Config,
+    config::{Change, Config},
     core::{Core, Transition},
     effect::{Effect, Effects, RefusalReason},
-    membership::Conducted,
+    membership::{ChangeRefusal, Conducted},
     message::{AppendOutcome, EntryKind, Message},
     note::{Note, StepDown},
     options::PeerStatus,
@@ -29,6 +29,9 @@ pub(super) struct Leader {
     pub(super) reads: Reads,
     pub(super) transfer: Option<Transfer>,
     pub(super) conducted: Option<Conducted>,
+    /// The last change that was given up, until it is asked for once more: others may be asked for
+    /// in between, and be given up as well.
+    pub(super) given_up: Option<(Change, ChangeRefusal)>,
     /// The configuration in force has what is known of its members.
     pub(super) is_described: bool,
     /// Ticks of this leadership.
@@ -53,6 +56,7 @@ impl Leader {
             reads: Reads::default(),
             transfer: None,
             conducted: None,
+            given_up: None,
             is_described: false,
             now: 0,
         };

@@ -20,7 +20,7 @@ const ROUNDS_MAX: u32 = 10;
 /// A new voter that is not heard for so many election timeouts will not be waited for.
 const SILENT_TIMEOUTS_MAX: u64 = 20;
 
-/// A change that this leader conducts, or gave up and has yet to say so.
+/// A change that this leader conducts.
 #[derive(Clone, Debug)]
 pub(super) struct Conducted {
     pub(super) change: Change,
@@ -28,7 +28,6 @@ pub(super) struct Conducted {
     pub(super) since: u64,
     /// Of those who are to vote.
     pub(super) catch_up: BTreeMap<NodeId, CatchUp>,
-    pub(super) given_up: Option<ChangeRefusal>,
 }
 
 /// A new voter on its way to the log's end (th. 4.2.1).
@@ -132,20 +131,15 @@ impl Leader {
         out: &mut Effects,
     ) -> Result<(), ChangeRefusal> {
         let config = Arc::clone(core.config());
-        if let Some(conducted) = &mut self.conducted {
-            let is_same = conducted.change == *change;
-            match conducted.given_up.clone() {
-                None if is_same => return Ok(()),
-                None if !planted!("change_while_one_is_under_way") => {
-                    return Err(ChangeRefusal::UnderWay);
-                }
-                given_up => {
-                    self.conducted = None;
-                    if let Some(refusal) = given_up.filter(|_| is_same) {
-                        return Err(refusal);
-                    }
-                }
+        if let Some((_, refusal)) = self.given_up.take_if(|(given_up, _)| given_up == change) {
+            return Err(refusal);
+        }
+        match &self.conducted {
+            Some(conducted) if conducted.change == *change => return Ok(()),
+            Some(_) if !planted!("change_while_one_is_under_way") => {
+                return Err(ChangeRefusal::UnderWay);
             }
+            _ => {}
         }
         if change.is_done_in(&config.settled()) {
             return Ok(());
@@ -164,7 +158,6 @@ impl Leader {
             change: change.clone(),
             since: self.now,
             catch_up: BTreeMap::new(),
-            given_up: None,
         });
         self.advance_change(core, out);
         Ok(())
@@ -208,12 +201,9 @@ impl Leader {
         if config.is_joint() {
             return self.append_config(core, config.settled(), out);
         }
-        let Some(conducted) = &mut self.conducted else {
+        let Some(conducted) = &self.conducted else {
             return self.redescribe(core, &config, out);
         };
-        if conducted.given_up.is_some() {
-            return;
-        }
         if conducted.change.is_done_in(&config) {
             out.note(Note::ChangeDone { at });
             self.conducted = None;
@@ -236,8 +226,8 @@ impl Leader {
             }
             Err(refusal) => {
                 out.note(Note::ChangeGivenUp);
-                let conducted = self.conducted.as_mut().expect("just there");
-                conducted.given_up = Some(refusal);
+                let conducted = self.conducted.take().expect("just there");
+                self.given_up = Some((conducted.change, refusal));
             }
         }
     }
