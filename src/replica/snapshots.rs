@@ -210,7 +210,9 @@ impl<M: Media> Replica<M> {
         let due = since >= policy.log_bytes.max(bytes / 2)
             || *requested
             || self.backups.iter().any(|(index, _)| *index > included);
-        let hindered = fetch.is_some() || marked.is_some() || *retry_ticks > 0;
+        // Who was added later begins without knowing the members, and a snapshot has to name them.
+        let unknown = self.raft.config_at(self.applied).members().is_empty();
+        let hindered = fetch.is_some() || marked.is_some() || *retry_ticks > 0 || unknown;
         if !due || hindered || self.snapshots.is_busy() || self.applied <= included {
             return;
         }
