@@ -6,6 +6,8 @@ use raftkv::{
 };
 use raftkv_chaos::{Cluster, Settings, delete, get, put};
 
+#[path = "cluster/members.rs"]
+mod members;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
 

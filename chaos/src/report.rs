@@ -66,6 +66,9 @@ impl Report {
             "acked_writes": totals.acked_writes,
             "reads": totals.reads,
             "elections": totals.elections,
+            "joint_changes_begun": totals.hits.of(Fault::Joint),
+            "joint_changes_finished": totals.hits.of(Fault::JointDone),
+            "leaders_ended_in_joint": totals.hits.of(Fault::JointLeaderEnds),
             "least_of_any_scenario": {
                 "virtual_seconds": time / 1_000_000,
                 "acked_writes": writes,
@@ -125,6 +128,14 @@ impl fmt::Display for Report {
             totals.reads,
             totals.elections,
             totals.kinds.values().filter(|(_, hit)| *hit > 0).count(),
+        )?;
+        let of = |fault| totals.hits.of(fault);
+        writeln!(
+            f,
+            "{} joint changes of members, {} of them finished; {} leaders ended within one",
+            of(Fault::Joint),
+            of(Fault::JointDone),
+            of(Fault::JointLeaderEnds),
         )?;
         if let Some((time, writes, reads, elections)) = totals.least {
             writeln!(

@@ -1,18 +1,26 @@
-//! I8: what a leader commits is on the disks of a majority at that moment, and the entry that
-//! moved the commit index is of the leader's own term (§5.4.2, Figure 8). Disks are counted, not
-//! processes: a voter that has crashed since still holds what it synced.
+//! I8: what a leader commits is on the disks of a majority at that moment, of both while its
+//! configuration is joint (§6), and the entry that moved the commit index is of the leader's own
+//! term (§5.4.2, Figure 8). Disks are counted, not processes: a voter that has crashed since still
+//! holds what it synced.
 
 use raftkv::raft::{Index, LogPos, RoleName};
 
 use super::{
-    Step, hold, index_of,
+    Step,
+    configurations::{Configurations, number_at},
+    hold, index_of,
     ledger::{Committed, Ledger},
     pos_in,
 };
 
 /// A node's commit index rose over `index`. Returns its position when nobody had committed it
 /// before.
-pub(super) fn check(step: &Step, ledger: &mut Ledger, index: Index) -> Option<LogPos> {
+pub(super) fn check(
+    step: &Step,
+    ledger: &mut Ledger,
+    configs: &Configurations,
+    index: Index,
+) -> Option<LogPos> {
     let (id, term) = (step.after.id, step.after.hard.term);
     let log = step.shadow().view();
     let pos = pos_in(log, index).expect("the log reaches to its commit index");
@@ -37,16 +45,17 @@ pub(super) fn check(step: &Step, ledger: &mut Ledger, index: Index) -> Option<Lo
         newest.term == term,
         "n{id} commits {newest} by counting in term {term}"
     );
-    let all = step.shadows.len();
-    let holds = |shadow: &&super::Shadow| shadow.synced().chain_at(index) == Some(chain);
-    let copies = step.shadows.iter().filter(holds).count();
+    let holds = |id| step.shadows[index_of(id)].synced().chain_at(index) == Some(chain);
+    let few = configs.lacks(step.decides(), holds);
     hold!(
         CommittedOnQuorum,
-        copies > all / 2,
-        "n{id} commits {pos}, which is on {copies} of {all} disks"
+        few.is_none(),
+        "n{id} commits {pos}, which is on the disks of {}",
+        few.unwrap_or_default()
     );
     ledger.add(Committed {
         pos,
+        config: number_at(log, index),
         chain,
         by: term,
     });

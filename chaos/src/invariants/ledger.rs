@@ -7,12 +7,14 @@ use raftkv::{
     raft::{Index, LogPos, Term},
 };
 
-use super::{place_of, shadow::Link};
+use super::{configurations::Number, place_of, shadow::Link};
 
 /// A committed entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Committed {
     pub(crate) pos: LogPos,
+    /// The configuration as of it.
+    pub(crate) config: Number,
     /// A digest of it and of all before it.
     pub(crate) chain: u64,
     /// The term of the leader that committed it.
@@ -38,6 +40,7 @@ impl Ledger {
         let entries = self.entries.iter().take(upto.0 as usize);
         let link = |known: &Committed| Link {
             term: known.pos.term,
+            config: known.config,
             chain: known.chain,
         };
         entries.map(link).collect()

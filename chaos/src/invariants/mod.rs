@@ -6,6 +6,7 @@
 
 mod bounds;
 mod committed_on_quorum;
+mod configurations;
 mod durability;
 mod election_safety;
 mod leader_append_only;
@@ -22,23 +23,35 @@ mod snapshots;
 mod state_equality;
 mod state_machine_safety;
 
+use std::sync::Arc;
+
 use raftkv::{
     codec,
     kv::Command,
-    raft::{Entry, EntryKind, Index, LogPos, Message, NodeId, Raft, RoleName, Status, Token},
+    raft::{
+        Config, Entry, EntryKind, Index, LogPos, Message, NodeId, Raft, RoleName, Status, Term,
+        Token,
+    },
     replica::{Reply, Written},
 };
 
 pub(crate) use self::{
     bounds::Bounds,
+    configurations::Configurations,
     durability::{Damage, Opened, opened},
     read_rule::Asked,
     shadow::Shadow,
     snapshots::Found,
 };
 use self::{
-    election_safety::ElectionSafety, ledger::Ledger, log_matching::LogMatching, one_vote::OneVote,
-    read_rule::ReadRule, snapshots::Snapshots, state_equality::StateEquality,
+    configurations::{Number, number_at},
+    election_safety::ElectionSafety,
+    ledger::Ledger,
+    log_matching::LogMatching,
+    one_vote::OneVote,
+    read_rule::ReadRule,
+    snapshots::Snapshots,
+    state_equality::StateEquality,
 };
 use crate::sim::listed;
 
@@ -61,6 +74,9 @@ listed! {
         Monotone = "monotone",
         /// What is committed is on a majority's disks, by an entry of the leader's term (§5.4.2).
         CommittedOnQuorum = "committed_on_quorum",
+        /// The configuration in force is the last in the log, and each follows from one that is
+        /// committed (§6).
+        Configuration = "configuration",
         /// What a message vouches for is on its sender's disk (Figure 2, persistent state).
         PersistBeforeReply = "persist_before_reply",
         /// What was synced is there after a crash.
@@ -119,9 +135,14 @@ macro_rules! hold {
 pub(crate) use hold;
 
 /// What has happened so far, as no single node knows it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Checks {
     pub(crate) ledger: Ledger,
+    pub(crate) configs: Configurations,
+    /// The last configuration in a log is another one since its node's last step.
+    has_other_config: bool,
+    /// C_new of a joint configuration was committed in the last step.
+    has_left_joint: bool,
     elections: ElectionSafety,
     votes: OneVote,
     entries: LogMatching,
@@ -144,9 +165,31 @@ impl Step<'_> {
     pub(crate) fn shadow(&self) -> &Shadow {
         &self.shadows[index_of(self.after.id)]
     }
+
+    /// The configuration by which a candidate is elected, a leader commits and reads: that before
+    /// the step, in which a leader may have gone on to the next.
+    fn decides(&self) -> Number {
+        number_at(self.shadow().view(), self.before.last.index)
+    }
 }
 
 impl Checks {
+    /// Of a cluster that begins with these members.
+    pub(crate) fn new(members: Config) -> Checks {
+        Checks {
+            ledger: Ledger::default(),
+            configs: Configurations::new(members),
+            has_other_config: false,
+            has_left_joint: false,
+            elections: ElectionSafety::default(),
+            votes: OneVote::default(),
+            entries: LogMatching::default(),
+            reads: ReadRule::default(),
+            states: StateEquality::default(),
+            snapshots: Snapshots::default(),
+        }
+    }
+
     /// A node wrote to its log. `entry` gives what is stored now.
     pub(crate) fn wrote(
         &mut self,
@@ -166,21 +209,31 @@ impl Checks {
             leader_completeness::installed(shadow, pos, &self.ledger);
         }
         let prefix = installed.map(|pos| self.ledger.links(pos.index));
-        shadow.wrote(written, prefix, writes, entry);
+        let config = shadow.view().last_config();
+        shadow.wrote(written, prefix, writes, &mut self.configs, entry);
+        self.has_other_config |= shadow.view().last_config() != config;
         if let Some(range) = &written.entries {
             for index in (range.start().0..=range.end().0).map(Index) {
                 self.entries.appended(after.id, shadow.view(), index);
+                self.configs.wrote(after, shadow.view(), index);
             }
         }
     }
 
     /// A node took a step.
     pub(crate) fn stepped(&mut self, step: &Step, entry: impl Fn(Index) -> Entry) {
-        monotone::check(step.before, step.after);
+        let (before, after) = (step.before, step.after);
+        let is_other = before.config_at != after.config_at
+            || before.snapshot != after.snapshot
+            || !Arc::ptr_eq(&before.config, &after.config);
+        if std::mem::take(&mut self.has_other_config) || is_other {
+            self.configs.in_force(after, step.shadow());
+        }
+        monotone::check(before, after);
         raftkv::raft::invariants::check(step.raft);
         if step.after.role == RoleName::Leader {
             if step.before.role != RoleName::Leader {
-                self.elections.elected(step, &self.votes);
+                self.elections.elected(step, &self.votes, &self.configs);
                 leader_completeness::elected(step, &self.ledger);
             }
             if step.before.progress != step.after.progress {
@@ -190,8 +243,11 @@ impl Checks {
         if step.after.commit > step.before.commit {
             let first = step.before.commit.next();
             for index in (first.0..=step.after.commit.0).map(Index) {
-                let pos = committed_on_quorum::check(step, &mut self.ledger, index);
+                let known = (&mut self.ledger, &self.configs);
+                let pos = committed_on_quorum::check(step, known.0, known.1, index);
                 if let Some(pos) = pos {
+                    let number = number_at(step.shadow().view(), index);
+                    self.has_left_joint |= self.configs.leaves_joint(number, index);
                     leader_completeness::committed(step, pos);
                     let command = command(&entry(index));
                     self.states.committed(command.as_ref());
@@ -201,9 +257,15 @@ impl Checks {
         }
     }
 
+    /// Whether C_new of a joint configuration was committed since this was last asked.
+    pub(crate) fn joint_has_ended(&mut self) -> bool {
+        std::mem::take(&mut self.has_left_joint)
+    }
+
     /// A message leaves its node.
     pub(crate) fn said(&mut self, from: NodeId, to: NodeId, message: &Message, shadow: &Shadow) {
         self.votes.said(from, to, message);
+        self.elections.said(from, to, message);
         if let Message::SnapshotOffer { snapshot, .. } = message {
             self.snapshots.offered(from, *snapshot);
         }
@@ -234,7 +296,7 @@ impl Checks {
 
     /// The log of a node names the file of a snapshot.
     pub(crate) fn named(&mut self, node: NodeId, pos: LogPos, file: Option<&[u8]>) {
-        let known = (&self.ledger, &self.states);
+        let known = (&self.ledger, &self.states, &self.configs);
         self.snapshots.named(node, pos, file, known);
     }
 
@@ -258,12 +320,24 @@ impl Checks {
     }
 
     /// A leader received the answer to a heartbeat.
-    pub(crate) fn confirmed(&mut self, leader: &Status, from: NodeId, asked: Asked) {
-        self.reads.confirmed(leader, from, asked);
+    pub(crate) fn heartbeat_answered(&mut self, leader: &Status, from: NodeId, asked: Asked) {
+        self.reads.answered(leader, from, asked);
+    }
+
+    /// A pre-candidate goes on to campaign in `term`.
+    pub(crate) fn campaigns(&self, before: &Status, term: Term, shadow: &Shadow) {
+        self.elections
+            .campaigns(before, term, shadow, &self.configs);
+    }
+
+    /// A leader takes reads for confirmed.
+    pub(crate) fn reads_confirmed(&mut self, before: &Status, shadow: &Shadow) {
+        let by = number_at(shadow.view(), before.last.index);
+        self.reads.confirmed(before, by, &self.configs);
     }
 
     /// A node answers a request.
-    pub(crate) fn answered(&mut self, token: Token, reply: &Reply, nodes: u64) {
+    pub(crate) fn answered(&mut self, token: Token, reply: &Reply) {
         match reply {
             Reply::Put { at } | Reply::Delete { at, .. } => {
                 hold!(
@@ -273,7 +347,7 @@ impl Checks {
                 );
                 self.reads.acknowledged(at.index);
             }
-            Reply::Get { at, .. } => self.reads.served(token, *at, &self.ledger, nodes),
+            Reply::Get { at, .. } => self.reads.served(token, *at, &self.ledger),
             Reply::Change(_) | Reply::Members { .. } | Reply::Transfer(_) => {}
             Reply::Refused(_) | Reply::Unknown | Reply::Backup { .. } | Reply::NoSnapshot => {
                 self.reads.ended(token);
@@ -282,7 +356,9 @@ impl Checks {
     }
 
     /// A node came back with what its disk holds.
-    pub(crate) fn recovered(&mut self, shadow: &Shadow) {
+    pub(crate) fn recovered(&mut self, shadow: &Shadow, raft: &Raft) {
+        self.configs.in_force(&raft.status(), shadow);
+        self.configs.all(raft, shadow);
         for index in 1..=shadow.view().log.len() as u64 {
             self.entries
                 .appended(shadow.id, shadow.view(), Index(index));

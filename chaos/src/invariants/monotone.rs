@@ -1,7 +1,7 @@
 //! I7: term, commit, applied, snapshot and the log's base never fall while a node runs, nor does
 //! what a leader knows of a follower within its term. What falls was wrong before or is wrong now.
 
-use raftkv::raft::{RoleName, Status, invariants};
+use raftkv::raft::{Index, RoleName, Status, invariants};
 
 use super::hold;
 
@@ -34,9 +34,10 @@ pub(super) fn check(before: &Status, after: &Status) {
     );
     let led = before.role == RoleName::Leader && before.hard.term == after.hard.term;
     if led && after.role == RoleName::Leader {
-        let pairs = before.progress.iter().zip(&after.progress);
-        for (was, is) in pairs {
-            let (peer, was, is, next) = (was.node, was.matched, is.matched, is.next);
+        for is in &after.progress {
+            let (peer, next) = (is.node, is.next);
+            let was = before.progress.iter().find(|was| was.node == peer);
+            let (was, is) = (was.map_or(Index::ZERO, |was| was.matched), is.matched);
             hold!(
                 Monotone,
                 is >= was,

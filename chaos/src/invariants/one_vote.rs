@@ -33,13 +33,8 @@ impl OneVote {
         );
     }
 
-    /// How many other nodes voted for `candidate`.
-    pub(super) fn given(&self, term: Term, candidate: NodeId) -> usize {
-        let votes = self
-            .votes
-            .range((term, NodeId(0))..=(term, NodeId(u64::MAX)));
-        votes
-            .filter(|((_, from), to)| **to == candidate && *from != candidate)
-            .count()
+    /// Whether a node has told `candidate` that it votes for it.
+    pub(super) fn is_given(&self, term: Term, from: NodeId, candidate: NodeId) -> bool {
+        self.votes.get(&(term, from)) == Some(&candidate)
     }
 }

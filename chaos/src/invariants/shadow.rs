@@ -12,13 +12,18 @@ use raftkv::{
     replica::Written,
 };
 
-use super::place_of;
+use super::{
+    configurations::{Configurations, Number},
+    place_of,
+};
 use crate::digest;
 
 /// An entry, known by its term and by a digest of it and of all before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) term: Term,
+    /// The configuration that is in force where the log ends with this entry.
+    pub(crate) config: Number,
     pub(crate) chain: u64,
 }
 
@@ -33,6 +38,13 @@ impl Image {
     pub(crate) fn last(&self) -> LogPos {
         let term = self.log.last().map_or(Term::ZERO, |link| link.term);
         LogPos::new(term, Index(self.log.len() as u64))
+    }
+
+    /// The configuration in force.
+    pub(crate) fn last_config(&self) -> Number {
+        self.log
+            .last()
+            .map_or(Number::default(), |link| link.config)
     }
 
     pub(crate) fn chain_at(&self, index: Index) -> Option<u64> {
@@ -55,7 +67,7 @@ impl Image {
     }
 
     /// An entry, placed at `index`, where it replaces all from there on.
-    fn put(&mut self, index: Index, term: Term, bytes: &[u8]) -> Link {
+    fn put(&mut self, index: Index, bytes: &[u8], configs: &mut Configurations) -> Link {
         self.log
             .truncate(place_of(index).expect("entries begin at 1"));
         assert!(
@@ -64,7 +76,12 @@ impl Image {
         );
         let before = self.log.last().map_or(0, |link| link.chain);
         let chain = digest::bytes(before, bytes);
-        let link = Link { term, chain };
+        let entry = raftkv::codec::read_entry(bytes).expect("an entry that this build encoded");
+        let link = Link {
+            term: entry.pos.term,
+            config: configs.number(self.last_config(), chain, &entry),
+            chain,
+        };
         self.log.push(link);
         link
     }
@@ -187,6 +204,7 @@ impl Shadow {
         written: &Written,
         installed: Option<Vec<Link>>,
         writes: u64,
+        configs: &mut Configurations,
         entry: impl Fn(Index) -> Vec<u8>,
     ) {
         self.marked(writes);
@@ -201,8 +219,7 @@ impl Shadow {
         }
         if let Some(range) = &written.entries {
             for index in (range.start().0..=range.end().0).map(Index) {
-                let bytes = entry(index);
-                let link = self.view.put(index, term_of(&bytes), &bytes);
+                let link = self.view.put(index, &entry(index), configs);
                 self.pending.push_back((Record::Entry(index, link), writes));
             }
         }
@@ -292,13 +309,13 @@ impl Shadow {
         hard: HardState,
         before: Vec<Link>,
         last: Index,
+        configs: &mut Configurations,
         entry: impl Fn(Index) -> Vec<u8>,
     ) -> Image {
         let base = before.len() as u64;
         let mut image = Image { hard, log: before };
         for index in (base + 1..=last.0).map(Index) {
-            let bytes = entry(index);
-            image.put(index, term_of(&bytes), &bytes);
+            image.put(index, &entry(index), configs);
         }
         image
     }
@@ -367,12 +384,6 @@ impl Shadow {
         }
         self.view = found;
     }
-}
-
-/// The term of an encoded entry.
-fn term_of(bytes: &[u8]) -> Term {
-    let entry = raftkv::codec::read_entry(bytes).expect("an entry that this build encoded");
-    entry.pos.term
 }
 
 #[cfg(test)]

@@ -1,17 +1,21 @@
-//! I14 for files, and S13: a snapshot has the state that the committed log leads to at its index,
-//! whoever took or fetched it; at one index all nodes have the same file, in every byte; and what a
-//! node starts with is the newest one that it has named. A wrong one would replace whole states.
+//! I14 for files, and S13: a snapshot has the state, and the members, that the committed log leads
+//! to at its index, whoever took or fetched it; at one index all nodes have the same file, in every
+//! byte; and what a node starts with is the newest one that it has named. A wrong one would replace
+//! whole states.
 
 use std::{collections::BTreeMap, io, ops::Range};
 
 use raftkv::{
     kv::{Kv, Loader},
-    raft::{Index, LogPos, NodeId, Snapshot},
+    raft::{Config, Index, LogPos, NodeId, Snapshot},
     storage::Reader,
 };
 use raftkv_wal::{MemoryMedia, Source};
 
-use super::{Damage, Shadow, hold, ledger::Ledger, state_equality::StateEquality};
+use super::{
+    Damage, Shadow, configurations::Configurations, hold, ledger::Ledger,
+    state_equality::StateEquality,
+};
 use crate::digest;
 
 /// The first file of each position.
@@ -34,7 +38,7 @@ impl Snapshots {
         node: NodeId,
         pos: LogPos,
         file: Option<&[u8]>,
-        (ledger, states): (&Ledger, &StateEquality),
+        (ledger, states, configs): (&Ledger, &StateEquality, &Configurations),
     ) {
         hold!(
             StateMachineSafety,
@@ -64,7 +68,14 @@ impl Snapshots {
             read.is_ok(),
             "n{node} has a snapshot of {pos} that cannot be read: {what}"
         );
-        let (snapshot, state) = read.expect("just seen");
+        let (snapshot, config, state) = read.expect("just seen");
+        let known = ledger.get(pos.index).expect("it is committed");
+        let members = configs.get(known.config);
+        hold!(
+            Configuration,
+            config == *members,
+            "n{node} has a snapshot of {pos} with {config}, as of there it is {members}"
+        );
         hold!(
             StateEquality,
             snapshot.pos == pos,
@@ -136,17 +147,18 @@ pub(super) fn found(
 }
 
 /// The state of a file, by the shipped reader.
-fn read(bytes: &[u8]) -> Result<(Snapshot, Kv), String> {
+fn read(bytes: &[u8]) -> Result<(Snapshot, Config, Kv), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let source = InMemory(bytes.to_vec());
     let mut reader = Reader::new(source, "it".to_owned()).map_err(|error| text(&error))?;
     let header = reader.header();
+    let config = header.config.clone();
     let (mut loader, keys) = (Loader::new(header.revision), header.keys);
     while let Some(chunk) = reader.next_chunk().map_err(|error| text(&error))? {
         loader.take(chunk).map_err(|error| text(&error))?;
     }
     let state = loader.finish(keys).map_err(|error| text(&error))?;
-    Ok((reader.finish().0, state))
+    Ok((reader.finish().0, config, state))
 }
 
 /// Bytes that are read without the faults of a disk.

@@ -381,11 +381,10 @@ impl Clients {
 
     /// Nothing was done: the client asks again, elsewhere.
     fn refused(&mut self, sim: &mut Sim, client: usize, call: usize, why: RefusalReason) {
-        let nodes = sim.ids().len() as u64;
         let (least, most) = self.load.backoff;
         let rng = &mut self.clients[client].rng;
         let after = rng.between(least, most);
-        let any = NodeId(rng.between(0, nodes - 1));
+        let any = rng.pick(&sim.endpoints());
         let (target, after) = match why {
             RefusalReason::NotLeader {
                 leader: Some(leader),
@@ -407,9 +406,8 @@ impl Clients {
         {
             slot.1 += 1;
         }
-        let nodes = sim.ids().len() as u64;
         let rng = &mut self.clients[client].rng;
-        self.clients[client].target = NodeId(rng.between(0, nodes - 1));
+        self.clients[client].target = rng.pick(&sim.endpoints());
         self.clients[client].waits_for = None;
         self.think(sim, client, overload);
     }

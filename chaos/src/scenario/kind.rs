@@ -75,6 +75,9 @@ listed! {
         Transfer = "transfer",
         /// Clients ask for ten times as much (C9, P10).
         Overload = "overload",
+        /// An operator changes the members, and something happens while both majorities decide (C1,
+        /// C2, C3).
+        Membership = "membership",
     }
 }
 
@@ -117,7 +120,7 @@ impl Kind {
     #[must_use]
     pub fn class(self) -> Class {
         match self {
-            Kind::Transfer | Kind::Overload => Class::Protocol,
+            Kind::Transfer | Kind::Overload | Kind::Membership => Class::Protocol,
             kind if kind >= Kind::SlowDisk => Class::Storage,
             kind if kind >= Kind::Kill => Class::Process,
             _ => Class::Network,
@@ -161,6 +164,7 @@ impl Kind {
             Kind::FullDisk => &[Fault::FullDisk],
             Kind::Transfer => &[Fault::Transfer],
             Kind::Overload => &[Fault::Overload],
+            Kind::Membership => &[Fault::Joint, Fault::ChangeDone],
         }
     }
 }

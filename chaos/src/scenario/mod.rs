@@ -1,18 +1,20 @@
 //! One run: faults while clients work, then a cluster that is whole again and has to show it.
 
+mod changes;
 mod clients;
 mod kind;
+mod membership;
 mod nemesis;
+mod operators;
 mod plan;
 mod snapshots;
-
-use std::collections::BTreeSet;
 
 use raftkv::{kv::Command, raft::NodeId};
 
 use self::{
     clients::{Clients, key_of, value_of},
     nemesis::{Nemesis, star},
+    operators::OPERATOR_ALARMS,
     plan::{RUN_MAX, RUN_MIN},
 };
 pub use self::{
@@ -39,6 +41,11 @@ const ELECTIONS_MIN: u64 = 2;
 const LEADER_WITHIN: u64 = 4;
 const SERVICE_WITHIN: u64 = 10;
 const AGREEMENT_WITHIN: u64 = 30;
+/// A client that gave up, since the leader that it knew has gone, asks anew.
+const READ_ATTEMPTS: u64 = 3;
+const JOINT_WITHIN: u64 = 20;
+/// A change may wait for others, of which each may wait for a node in vain.
+const CHANGES_WITHIN: u64 = 60;
 /// What an append and its answer take at most in a healed network, syncs included.
 const ROUND_TRIP: Micros = 10_000;
 /// What it takes to offer, fetch and load a snapshot, with a slow step that is under way.
@@ -148,10 +155,19 @@ impl Run {
     fn run_until(&mut self, until: Micros) {
         while let Some(due) = self.sim.advance(until) {
             match due {
-                Due::Answer(token, reply) => self.clients.answered(&mut self.sim, token, reply),
+                Due::Answer(token, reply) => {
+                    let operators = &mut self.nemesis.operators;
+                    if !operators.answered(&mut self.sim, token, &reply) {
+                        self.clients.answered(&mut self.sim, token, reply);
+                    }
+                }
+                Due::Joint(leader) => self.nemesis.joint_begins(&mut self.sim, leader),
                 Due::Alarm(alarm) if alarm < FAULT_ALARMS => {
                     let overload = self.nemesis.overloads();
                     self.clients.ring(&mut self.sim, alarm as usize, overload);
+                }
+                Due::Alarm(alarm) if alarm >= OPERATOR_ALARMS => {
+                    self.nemesis.operators.ring(&mut self.sim, alarm);
                 }
                 Due::Alarm(alarm) => self.fault(alarm - FAULT_ALARMS),
             }
@@ -209,6 +225,7 @@ impl Run {
         }
         self.nemesis.end_all(&mut self.sim);
         self.nemesis.is_on = false;
+        self.nemesis.operators.is_on = false;
         self.sim.note_line(None, || "all faults end".to_owned());
         let sim = &mut self.sim;
         sim.settings.apply = None;
@@ -240,20 +257,25 @@ impl Run {
         }
     }
 
-    /// Takes nodes away until only a majority is left, if the plan says so.
+    /// Takes voters away until only majorities are left, if the plan says so.
     fn leave_core(&mut self, ids: &[NodeId]) {
         if self.plan.ending != Ending::Core {
             return;
         }
-        let sim = &mut self.sim;
         let mut rng = Rng::stream(self.plan.seed, 5);
-        let may_go = |sim: &Sim| {
-            let stays = ids.iter().filter(|&&id| !sim.is_lost(id));
-            stays.count() > ids.len() / 2 + 1
-        };
-        while may_go(sim) {
-            let stays: Vec<NodeId> = ids.iter().copied().filter(|&id| !sim.is_lost(id)).collect();
-            sim.lose(rng.pick(&stays));
+        loop {
+            let (sim, operators) = (&self.sim, &self.nemesis.operators);
+            let configs = sim.configs_at_stake();
+            let may_go = |&id: &NodeId| {
+                !sim.is_lost(id)
+                    && configs.iter().any(|config| config.votes(id))
+                    && operators.survives(sim, None, Some(id))
+            };
+            let may_go: Vec<NodeId> = ids.iter().copied().filter(may_go).collect();
+            if may_go.is_empty() {
+                return;
+            }
+            self.sim.lose(rng.pick(&may_go));
         }
     }
 
@@ -302,6 +324,7 @@ impl Run {
     fn settle(&mut self) {
         self.settle_partly();
         self.within(LEADER_WITHIN, "a leader that has committed", Run::leads);
+        self.within(JOINT_WITHIN, "one majority decides", Run::is_settled);
         self.hand_over_to_nobody();
         self.clients.is_on = true;
         self.clients.begin_to_probe(&mut self.sim);
@@ -318,6 +341,7 @@ impl Run {
         self.within(SERVICE_WITHIN, "all calls end", |run| {
             run.clients.are_idle()
         });
+        self.repair();
         self.read_all();
         self.within(AGREEMENT_WITHIN, "all nodes agree", Run::agree);
         self.sim.compare_states();
@@ -334,11 +358,32 @@ impl Run {
     /// Leadership is to go to a node that is gone for good: the leader has to give that up (th.
     /// 3.10).
     fn hand_over_to_nobody(&mut self) {
-        let ids = self.sim.ids();
-        let lost = ids.iter().find(|&&id| self.sim.is_lost(id));
-        if let (Some(&lost), Some(leader)) = (lost, self.sim.leader()) {
-            self.sim.transfer(leader, Some(lost));
+        let leader = self.sim.leader().expect("just seen");
+        let config = &self.sim.status(leader).expect("it leads").config;
+        let lost = config.voters().find(|&id| self.sim.is_lost(id));
+        if lost.is_some() {
+            self.sim.transfer(leader, lost);
         }
+    }
+
+    /// Whether the leader's configuration is committed and not joint.
+    fn is_settled(&self) -> bool {
+        let status = self.sim.leader().and_then(|id| self.sim.status(id));
+        status.is_some_and(|status| !status.config.is_joint() && status.config_at <= status.commit)
+    }
+
+    /// What operators still want is done or refused, and voters that are gone for good are
+    /// replaced by others.
+    fn repair(&mut self) {
+        if self.plan.settings.spares == 0 {
+            return;
+        }
+        let operators = &mut self.nemesis.operators;
+        operators.is_on = true;
+        operators.repair(&mut self.sim);
+        self.within(CHANGES_WITHIN, "changes of members end", |run| {
+            run.nemesis.operators.are_idle()
+        });
     }
 
     /// A partition remains with which a majority can work. The rest must not keep it from that.
@@ -407,23 +452,35 @@ impl Run {
     fn read_all(&mut self) {
         for key in self.clients.keys() {
             let reads = self.clients.reads();
-            self.clients.probe(&mut self.sim, key);
-            self.within(SERVICE_WITHIN, "a read of each key", |run| {
-                run.clients.reads() > reads
+            let has_read = (0..READ_ATTEMPTS).any(|_| {
+                self.clients.probe(&mut self.sim, key);
+                self.within(SERVICE_WITHIN, "a read of each key", |run| {
+                    run.clients.are_idle()
+                });
+                self.clients.reads() > reads
             });
+            if !has_read {
+                let what = format!("a read of each key: not in {READ_ATTEMPTS} attempts");
+                fail(Property::Liveness, &what);
+            }
         }
     }
 
+    /// Whether all members that are there have the same log and the same state, and go by the same
+    /// configuration.
     fn agree(&self) -> bool {
-        let ids = self.sim.ids().into_iter();
-        let states: BTreeSet<_> = ids
-            .filter_map(|id| Some((self.sim.status(id)?, self.sim.replica(id)?)))
-            .map(|(status, replica)| (status.last, status.commit, replica.applied()))
-            .collect();
-        let whole = states
-            .iter()
-            .all(|&(last, commit, applied)| commit == last.index && applied == last.index);
-        states.len() == 1 && whole
+        let Some(leader) = self.sim.leader().and_then(|id| self.sim.status(id)) else {
+            return false;
+        };
+        let members = leader.config.members().keys();
+        let mut members =
+            members.filter_map(|&id| Some((self.sim.status(id)?, self.sim.replica(id)?.applied())));
+        self.is_settled()
+            && members.all(|(status, applied)| {
+                status.last == leader.last
+                    && status.config == leader.config
+                    && [status.commit, applied] == [leader.last.index; 2]
+            })
     }
 
     /// What the clients saw, judged as a whole.

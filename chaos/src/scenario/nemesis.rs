@@ -7,6 +7,8 @@ use raftkv_wal::Operation;
 
 use super::{
     kind::{Class, Kind},
+    membership::Strike,
+    operators::Operators,
     plan::{Plan, Planned, draw_tick},
 };
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
     sim::{Armed, CrashPoint, Delay, Hits, Micros, Noise, Sim, TICK},
 };
 
-type Links = Vec<(NodeId, NodeId)>;
+pub(super) type Links = Vec<(NodeId, NodeId)>;
 
 /// Where every recovery passes.
 const RECOVERY: [CrashPoint; 3] = [
@@ -52,6 +54,8 @@ struct Effect {
     narrow: Links,
     overtakes: bool,
     node: Option<NodeId>,
+    /// What happens as soon as a joint configuration is in force.
+    strike: Option<Strike>,
 }
 
 /// What the faults of a run amounted to.
@@ -75,6 +79,7 @@ pub(super) struct Nemesis {
     losses_left: u64,
     /// Whether faults begin and end.
     pub(super) is_on: bool,
+    pub(super) operators: Operators,
 }
 
 impl Nemesis {
@@ -85,8 +90,13 @@ impl Nemesis {
             active: BTreeMap::new(),
             begun: BTreeMap::new(),
             overlaps: BTreeMap::new(),
-            losses_left: (plan.settings.nodes - 1) / 2,
+            losses_left: match plan.settings.spares {
+                0 => (plan.settings.nodes - 1) / 2,
+                // Who is lost is replaced.
+                _ => u64::MAX,
+            },
             is_on: true,
+            operators: Operators::new(plan.seed),
         }
     }
 
@@ -125,6 +135,11 @@ impl Nemesis {
         match kind.class() {
             Class::Network => begin_network(sim, kind, aim, &mut rng, &mut effect),
             Class::Process => begin_process(sim, kind, aim, span, &mut rng, &mut effect),
+            Class::Protocol if kind == Kind::Membership => {
+                self.operators.come(sim, &mut rng);
+                arm_for_change(sim, aim, span, &mut rng);
+                effect.strike = Strike::draw(span, &mut rng);
+            }
             Class::Storage | Class::Protocol => {
                 self.begin_storage(sim, kind, aim, &mut rng, &mut effect);
             }
@@ -175,6 +190,19 @@ impl Nemesis {
         self.set_network(sim);
     }
 
+    /// C_old,new is in force, at its leader to begin with: that is when to strike.
+    pub(super) fn joint_begins(&mut self, sim: &mut Sim, leader: NodeId) {
+        let strikes = self.active.values_mut();
+        let strike = strikes.map(|active| &mut active.effect).find_map(|effect| {
+            let strike = effect.strike.take()?;
+            Some((strike, effect))
+        });
+        if let Some((strike, effect)) = strike {
+            effect.cut = strike.hit(sim, leader);
+            self.set_network(sim);
+        }
+    }
+
     /// Ends all that has begun.
     pub(super) fn end_all(&mut self, sim: &mut Sim) {
         let numbers: Vec<usize> = self.active.keys().copied().collect();
@@ -213,6 +241,11 @@ impl Nemesis {
         }
     }
 
+    fn may_lose(&self, sim: &Sim, node: NodeId) -> bool {
+        let spared = self.losses_left == 0 || !self.operators.survives(sim, None, Some(node));
+        sim.is_up(node) && !spared
+    }
+
     fn begin_storage(
         &mut self,
         sim: &mut Sim,
@@ -233,7 +266,7 @@ impl Nemesis {
                 sim.fail_disk(node, Operation::Open);
                 sim.restart_after(node, 50_000);
             }
-            Kind::Damage if sim.is_up(node) && self.losses_left > 0 => {
+            Kind::Damage if self.may_lose(sim, node) => {
                 self.losses_left -= 1;
                 sim.kill(node);
                 sim.damage(node, rng);
@@ -286,6 +319,9 @@ impl Aim {
 fn begin_network(sim: &mut Sim, kind: Kind, aim: Aim, rng: &mut Rng, effect: &mut Effect) {
     let ids = sim.ids();
     let node = aim.node(sim, rng);
+    if ids.len() < 2 {
+        return;
+    }
     match kind {
         Kind::Isolate => effect.cut = around(&ids, node),
         Kind::Away => {
@@ -441,10 +477,25 @@ fn draw_point(rng: &mut Rng) -> CrashPoint {
     }
 }
 
+/// Now and then a node crashes at a point of a change.
+fn arm_for_change(sim: &mut Sim, aim: Aim, span: Micros, rng: &mut Rng) {
+    let node = aim.node(sim, rng);
+    let armed = Armed {
+        point: rng.pick(CrashPoint::OF_CONFIGS),
+        skip: rng.between(0, 2),
+        again: 0,
+        power: rng.chance(500),
+        down: rng.between(1_000, span),
+    };
+    if rng.chance(250) {
+        sim.arm(node, armed);
+    }
+}
+
 /// Lets a node crash at a point. The points of recovery need a crash before.
 fn arm(sim: &mut Sim, node: NodeId, armed: Armed, span: Micros) {
     sim.arm(node, armed);
-    if armed.point >= CrashPoint::RecoverOpen && sim.is_up(node) {
+    if armed.point.is_of_recovery() && sim.is_up(node) {
         sim.cut_power(node);
         sim.restart_after(node, span / 8);
     }
@@ -459,14 +510,14 @@ fn slow_delay(rng: &mut Rng) -> Delay {
 }
 
 /// All links.
-fn pairs(ids: &[NodeId]) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
+pub(super) fn pairs(ids: &[NodeId]) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
     let from = ids.iter().copied();
     from.flat_map(|a| ids.iter().map(move |&b| (a, b)))
         .filter(|(a, b)| a != b)
 }
 
 /// Both ways between a node and all others.
-fn around(ids: &[NodeId], node: NodeId) -> Links {
+pub(super) fn around(ids: &[NodeId], node: NodeId) -> Links {
     pairs(ids)
         .filter(|&(a, b)| a == node || b == node)
         .collect()

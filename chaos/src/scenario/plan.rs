@@ -3,7 +3,7 @@
 
 use raftkv::raft::NodeId;
 
-use super::{kind::Kind, snapshots::draw_snapshots};
+use super::{kind::Kind, membership::draw_membership, snapshots::draw_snapshots};
 use crate::{
     rng::Rng,
     sim::{Armed, CrashPoint, Delay, Micros, Settings, Syncs, TICK},
@@ -98,7 +98,11 @@ impl Preset {
             Preset::Delay => vec![Kind::Transfer],
             Preset::Swarm => {
                 let share = rng.between(150, 700);
-                let all = Kind::ALL.iter().copied();
+                // Whether members change is drawn apart.
+                let all = Kind::ALL
+                    .iter()
+                    .copied()
+                    .filter(|&kind| kind != Kind::Membership);
                 let mut kinds: Vec<Kind> = all.filter(|_| rng.chance(share)).collect();
                 if kinds.is_empty() {
                     kinds.push(Kind::Kill);
@@ -155,6 +159,16 @@ pub(crate) enum Ending {
     DeafLeader,
     /// All see one hub and nobody else at first.
     Star,
+}
+
+impl Ending {
+    /// Where members change, one says which links are cut too soon.
+    fn with(self, changes: bool) -> Ending {
+        match self {
+            Ending::OneLink | Ending::DeafLeader | Ending::Star if changes => Ending::Core,
+            ending => ending,
+        }
+    }
 }
 
 /// Everything that is decided before a run.
@@ -221,7 +235,8 @@ impl Plan {
         let may_be_large = !kinds.contains(&Kind::Narrow);
         draw_snapshots(seed, &mut settings, may_be_large.then_some(&mut load));
         let timeout = settings.election_timeout();
-        let faults = draw_faults(&mut rng, preset, &kinds, timeout);
+        let mut faults = draw_faults(&mut rng, preset, &kinds, timeout);
+        let changes = draw_membership(seed, &mut settings, &mut faults);
         Plan {
             seed,
             preset,
@@ -235,7 +250,7 @@ impl Plan {
             heals: true,
             probes: 10,
             keeps_traffic: rng.chance(750),
-            ending: draw_ending(&mut rng),
+            ending: draw_ending(&mut rng).with(changes),
             owes_counts,
         }
     }

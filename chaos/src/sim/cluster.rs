@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use raftkv::{
-    raft::{Index, LogPos, NodeId, Note, Status, Token},
+    raft::{Change, ChangeState, Index, LogPos, NodeId, Note, Status, Token},
     replica::{Operation, Replica, Reply},
 };
 use raftkv_wal::MemoryMedia;
@@ -197,6 +197,33 @@ impl Cluster {
         match self.call(leader, get(key)) {
             Reply::Get { value, .. } => value.map(|v| String::from_utf8_lossy(&v).into_owned()),
             other => panic!("get {key} through n{leader}: {other:?}"),
+        }
+    }
+
+    /// Sets the next spare node up: it knows no members, and waits to be one.
+    pub fn set_up_spare(&mut self) -> NodeId {
+        let id = self.sim.take_spare();
+        self.sim.set_up(id);
+        id
+    }
+
+    /// Has the leader change the members, and lets time pass until that is done.
+    ///
+    /// # Panics
+    /// If it is refused or does not come to an end.
+    pub fn change(&mut self, change: &Change) {
+        let limit_ms = self.now_ms() + PATIENCE_MS;
+        loop {
+            assert!(
+                self.now_ms() < limit_ms,
+                "{change:?}: not within {PATIENCE_MS} ms"
+            );
+            let leader = self.await_leader();
+            match self.call(leader, Operation::Change(change.clone())) {
+                Reply::Change(ChangeState::Done) => return,
+                Reply::Change(ChangeState::Refused(refusal)) => panic!("{change:?}: {refusal:?}"),
+                _ => self.run_ms(10),
+            }
         }
     }
 

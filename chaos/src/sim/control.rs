@@ -1,7 +1,7 @@
 //! What is done to nodes: by a test, or by whoever draws the faults of a run.
 
 use raftkv::{
-    raft::{Index, Input, LogPos, NodeId},
+    raft::{Config, Description, Index, Input, LogPos, NodeId, RoleName, Status},
     storage::snapshot_name,
 };
 use raftkv_wal::Operation;
@@ -9,7 +9,7 @@ use raftkv_wal::Operation;
 use super::{
     engine::{Event, Sim},
     fault::{CrashPoint, Fault},
-    host::{Armed, Host, Started},
+    host::{Armed, Host, Incoming, Started},
     queue::Micros,
     turn::Phase,
 };
@@ -17,6 +17,9 @@ use crate::{
     invariants::{Property, index_of},
     rng::Rng,
 };
+
+/// A node that starts has moved to another address so many times in a thousand.
+const MOVES: u64 = 100;
 
 impl Sim {
     /// Something went wrong outside of the cluster.
@@ -73,6 +76,11 @@ impl Sim {
         if self.hosts[at].is_loading {
             self.hits.count(Fault::LoadCut);
         }
+        let ends_joint =
+            |status: &Status| status.role == RoleName::Leader && status.config.is_joint();
+        if self.live[at].as_ref().is_some_and(ends_joint) {
+            self.hits.count(Fault::JointLeaderEnds);
+        }
         if self.live[at].take().is_some() {
             self.shadows[at].ends(self.hosts[at].disk.durable_writes());
         }
@@ -100,14 +108,15 @@ impl Sim {
         let recovery = self.stop_in_recovery(id);
         let policy = self.settings.snapshots;
         let (shadow, hits) = (&mut self.shadows[at], &mut self.hits);
-        let started = self.hosts[at].start(options, policy, shadow, &self.checks, hits);
+        let started = self.hosts[at].start(options, policy, shadow, &mut self.checks, hits);
         match started {
             Started::Up => {
                 let replica = self.hosts[at].replica.as_ref().expect("just started");
                 let status = replica.status();
                 let included = replica.raft().log().term(status.snapshot);
                 self.applied[at] = replica.applied();
-                self.note_line(Some(id), || {
+                let now = self.queue.now();
+                self.trace.line(now, Some(id), || {
                     format!("starts with {} and {}", status.hard, status.last)
                 });
                 self.trace.number(status.last.index.0);
@@ -118,8 +127,9 @@ impl Sim {
                     self.checks.named(id, pos, file.as_deref());
                 }
                 self.live[at] = Some(status);
-                self.checks.recovered(&self.shadows[at]);
+                self.checks.recovered(&self.shadows[at], replica.raft());
                 self.schedule_tick(id);
+                self.introduce(id);
             }
             Started::Crashed => {
                 let armed = recovery.expect("a disk stops at a point");
@@ -140,6 +150,99 @@ impl Sim {
                 self.note_line(Some(id), || "finds damage and stays down".to_owned());
             }
         }
+    }
+
+    /// A node that has started and all others learn where they are found. Now and then it has
+    /// moved.
+    fn introduce(&mut self, id: NodeId) {
+        if !self.settings.describes {
+            return;
+        }
+        let moves = self.rng.chance(MOVES);
+        self.host(id).moves += u64::from(moves);
+        let own = self.host(id).description();
+        let mut others = self.ids();
+        others.retain(|&other| self.is_up(other));
+        for other in others {
+            let description = self.found_at(other);
+            self.incoming(id, Incoming::Hello(other, description));
+            if other != id {
+                self.incoming(other, Incoming::Hello(id, own.clone()));
+            }
+        }
+    }
+
+    /// How many spare nodes are left.
+    pub(crate) fn spares(&self) -> u64 {
+        self.settings.hosts() - self.taken
+    }
+
+    /// The ids of the next spare nodes.
+    pub(crate) fn next_spares(&self, count: u64) -> Vec<NodeId> {
+        (self.taken..self.taken + count).map(NodeId).collect()
+    }
+
+    /// Where a node is found.
+    pub(crate) fn found_at(&self, id: NodeId) -> Description {
+        let host = self.hosts.get(index_of(id));
+        host.map(Host::description).unwrap_or_default()
+    }
+
+    /// The id of a spare node: it is spare no more.
+    pub(crate) fn take_spare(&mut self) -> NodeId {
+        assert!(self.spares() > 0, "no node is left");
+        self.taken += 1;
+        NodeId(self.taken - 1)
+    }
+
+    /// Sets a node up: it begins without a configuration, and waits to be added.
+    pub(crate) fn set_up(&mut self, id: NodeId) {
+        self.note_line(Some(id), || "is set up".to_owned());
+        self.in_use.push(id);
+        self.start(id);
+    }
+
+    /// A node is taken away for good, and asked no more.
+    pub(crate) fn take_away(&mut self, id: NodeId) {
+        self.lose(id);
+        self.in_use.retain(|&other| other != id);
+    }
+
+    /// Whether the node has a disk that may turn out to be damaged.
+    pub(crate) fn is_doubtful(&self, id: NodeId) -> bool {
+        self.hosts[index_of(id)].damage.is_some()
+    }
+
+    /// Whom one asks who does not know the leader: the members, and now and then one of old.
+    pub(crate) fn endpoints(&self) -> Vec<NodeId> {
+        let mut ids = self.ids();
+        if self.settings.spares > 0
+            && let Some(config) = self.committed_configs().next()
+        {
+            let members = || config.members().keys().copied();
+            ids.extend(
+                members()
+                    .chain(members())
+                    .filter(|id| self.in_use.contains(id)),
+            );
+        }
+        ids
+    }
+
+    /// Configurations that were committed, the newest first.
+    pub(crate) fn committed_configs(&self) -> impl Iterator<Item = &Config> {
+        let last = self.checks.ledger.last();
+        let committed = last.map(|last| last.config).unwrap_or_default();
+        self.checks.configs.back_from(committed)
+    }
+
+    /// Configurations that may yet be in force.
+    pub(crate) fn configs_at_stake(&self) -> Vec<&Config> {
+        let last = self.checks.ledger.last();
+        let committed = last.map(|last| last.config).unwrap_or_default();
+        let there = self.in_use.iter().filter(|&&id| !self.is_lost(id));
+        let logs = there.map(|&id| self.shadows[index_of(id)].view());
+        self.checks.configs.at_stake(committed, logs)
     }
 
     /// Makes the disk stop within recovery, when the node is told to crash there.

@@ -43,6 +43,8 @@ pub(crate) enum Due {
     Alarm(u64),
     /// A node answers a request.
     Answer(Token, Reply),
+    /// C_old,new is in force, at its leader to begin with.
+    Joint(NodeId),
 }
 
 /// A cluster of shipped replicas in virtual time.
@@ -52,6 +54,10 @@ pub struct Sim {
     /// The links between the nodes.
     pub network: Network,
     pub(super) hosts: Vec<Host>,
+    /// Those that are, or were, set up, and not taken away since.
+    pub(super) in_use: Vec<NodeId>,
+    /// How many ids are not spare.
+    pub(super) taken: u64,
     pub(super) shadows: Vec<Shadow>,
     /// What each node that is up said of itself after its last step.
     pub(super) live: Vec<Option<Status>>,
@@ -67,6 +73,8 @@ pub struct Sim {
     pub(super) marks: Marks,
     pub(super) hits: Hits,
     pub(super) answers: Vec<(Token, Reply)>,
+    /// Who has just put C_old,new into its log as a leader.
+    pub(super) joint: Vec<NodeId>,
     /// Elections won so far.
     pub(super) elections: u64,
     /// Every note, when somebody wants to see them.
@@ -78,14 +86,16 @@ impl Sim {
     /// Nodes with empty disks, all started.
     #[must_use]
     pub fn new(settings: Settings) -> Sim {
-        let ids = || (0..settings.nodes).map(NodeId);
+        let ids = || (0..settings.hosts()).map(NodeId);
         let mut sim = Sim {
-            network: Network::new(settings.nodes, Rng::stream(settings.seed, 1)),
+            network: Network::new(settings.hosts(), Rng::stream(settings.seed, 1)),
+            in_use: (0..settings.nodes).map(NodeId).collect(),
+            taken: settings.nodes,
             hosts: ids().map(Host::new).collect(),
             shadows: ids().map(Shadow::new).collect(),
             live: ids().map(|_| None).collect(),
             applied: ids().map(|_| Index::ZERO).collect(),
-            checks: Checks::default(),
+            checks: Checks::new(settings.members()),
             bounds: Bounds::default(),
             queue: Queue::new(),
             step: 0,
@@ -94,6 +104,7 @@ impl Sim {
             marks: Marks::default(),
             hits: Hits::default(),
             answers: Vec::new(),
+            joint: Vec::new(),
             elections: 0,
             notes: None,
             tokens: 0,
@@ -108,10 +119,10 @@ impl Sim {
         sim
     }
 
-    /// All node ids.
+    /// All nodes, save spare ones and those that were taken away.
     #[must_use]
     pub fn ids(&self) -> Vec<NodeId> {
-        (0..self.settings.nodes).map(NodeId).collect()
+        self.in_use.clone()
     }
 
     /// Virtual time since the start.
@@ -216,6 +227,9 @@ impl Sim {
             if !self.answers.is_empty() {
                 let (token, reply) = self.answers.remove(0);
                 return Some(Due::Answer(token, reply));
+            }
+            if let Some(leader) = self.joint.pop() {
+                return Some(Due::Joint(leader));
             }
             let event = self.queue.next(until)?;
             self.bounds.event(self.queue.now());
@@ -337,10 +351,10 @@ impl Sim {
     fn thaw(&mut self, id: NodeId) {
         self.host(id).frozen_until = None;
         self.note_line(Some(id), || "goes on".to_owned());
+        self.host(id).is_within_a_turn = true;
         if std::mem::take(&mut self.host(id).is_sync_over) {
             self.sync(id);
         }
-        self.host(id).is_within_a_turn = true;
         while let Some(incoming) = self.host(id).inbox.pop_front() {
             self.hits.count(Fault::Pause);
             self.incoming(id, incoming);
@@ -379,7 +393,7 @@ impl Sim {
         self.incoming(to, Incoming::Message(flight));
     }
 
-    fn incoming(&mut self, id: NodeId, incoming: Incoming) {
+    pub(super) fn incoming(&mut self, id: NodeId, incoming: Incoming) {
         let inbox_max = self.settings.inbox_max;
         let host = self.host(id);
         if host.replica.is_none() {
@@ -395,6 +409,11 @@ impl Sim {
         }
         match incoming {
             Incoming::Message(flight) => self.receive(flight),
+            Incoming::Hello(node, description) => {
+                self.with(id, Phase::Step, |replica, out| {
+                    replica.step(Input::Described { node, description }, out)
+                });
+            }
             Incoming::Request(token, operation) => {
                 let step = self.step;
                 if let Operation::Get { .. } = operation {
@@ -436,7 +455,7 @@ impl Sim {
         if let Packet::Message(Message::HeartbeatReply { term, .. }) = packet {
             let status = self.live[index_of(to)].as_ref().expect("it is up");
             if status.role == RoleName::Leader && status.hard.term == term {
-                self.checks.confirmed(status, from, asked);
+                self.checks.heartbeat_answered(status, from, asked);
             }
         }
         let asked = match packet {

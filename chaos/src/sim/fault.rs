@@ -98,6 +98,16 @@ listed! {
         Superseded = "superseded",
         /// A leader was asked to hand over.
         Transfer = "transfer",
+        /// A leader put C_old,new into its log.
+        Joint = "joint",
+        /// C_new of a joint configuration was committed.
+        JointDone = "joint_done",
+        /// A leader ended while C_old,new was in force at it.
+        JointLeaderEnds = "joint_leader_ends",
+        /// A change of members was done.
+        ChangeDone = "change_done",
+        /// A change of members was given up.
+        ChangeGivenUp = "change_given_up",
         /// A request was refused because too much waits to be committed.
         Shed = "shed",
         /// A client gave up waiting.
@@ -222,6 +232,12 @@ listed! {
         RecoverPublish = "recover.publish",
         /// The names are not durable.
         RecoverSyncDirectory = "recover.sync_directory",
+        /// A configuration is in the log, nothing was said.
+        ConfigAppended = "config.appended",
+        /// A configuration is synced, nothing was said about it.
+        ConfigSynced = "config.synced",
+        /// The configuration in force is committed, nothing was said of what follows from that.
+        ConfigCommitted = "config.committed",
     }
 }
 
@@ -271,12 +287,25 @@ impl CrashPoint {
             || [CrashPoint::RecoverRead, CrashPoint::RecoverRemove].contains(&self)
     }
 
+    /// Those within recovery.
+    pub(crate) fn is_of_recovery(self) -> bool {
+        (CrashPoint::RecoverOpen..=CrashPoint::RecoverSyncDirectory).contains(&self)
+    }
+
     /// Those that only a node passes that fetches a snapshot.
     pub(crate) fn needs_fetch(self) -> bool {
         (CrashPoint::FetchedWrite..=CrashPoint::LoadRead).contains(&self)
     }
 
-    /// Those that a node can pass once it has a log; the others belong to its very first start.
+    /// Those that belong to a change of members.
+    pub(crate) const OF_CONFIGS: &'static [CrashPoint] = &[
+        CrashPoint::ConfigAppended,
+        CrashPoint::ConfigSynced,
+        CrashPoint::ConfigCommitted,
+    ];
+
+    /// Those that a node can pass once it has a log and that need no change of members; those after
+    /// them belong to its very first start.
     pub(crate) const AT_WORK: &'static [CrashPoint] = CrashPoint::ALL
         .split_at(CrashPoint::RecoverCreate as usize)
         .0;

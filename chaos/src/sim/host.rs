@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use raftkv::{
-    raft::{LogPos, NodeId, Options, Token},
+    raft::{Description, LogPos, NodeId, Options, Token},
     replica::{Operation, Replica, SnapshotPolicy},
     storage::{Job, Storage},
 };
@@ -27,6 +27,8 @@ const SEGMENT_BYTES: u64 = 64 << 10;
 pub(super) enum Incoming {
     Message(Flight),
     Request(Token, Operation),
+    /// A node, perhaps this one, says where it is found.
+    Hello(NodeId, Description),
 }
 
 /// What becomes of a node that is told to crash at a point of its work.
@@ -73,6 +75,8 @@ pub(super) struct Host {
     pub(super) damage: Option<Damage>,
     /// It will not come back: its disk is damaged, or its machine is gone.
     pub(super) is_lost: bool,
+    /// How often it has moved to another address.
+    pub(super) moves: u64,
     /// Syncs take at least this long.
     pub(super) slow_sync: Micros,
     /// Each step of work on a snapshot takes at least half of this.
@@ -127,6 +131,7 @@ impl Host {
             job_failures: Vec::new(),
             damage: None,
             is_lost: false,
+            moves: 0,
             slow_sync: 0,
             slow_jobs: 0,
             is_full: false,
@@ -138,6 +143,18 @@ impl Host {
             marked: None,
             wants: None,
             is_loading: false,
+        }
+    }
+
+    /// Where it is found.
+    pub(super) fn description(&self) -> Description {
+        let address = |port: u64| format!("n{}:{}", self.id, port + self.moves);
+        let mut incarnation = [0; 16];
+        incarnation[..8].copy_from_slice(&self.id.0.to_le_bytes());
+        Description {
+            peer_address: address(9_000),
+            client_address: address(9_100),
+            incarnation: Some(incarnation),
         }
     }
 
@@ -190,7 +207,7 @@ impl Host {
         options: Options,
         policy: Option<SnapshotPolicy>,
         shadow: &mut Shadow,
-        checks: &Checks,
+        checks: &mut Checks,
         hits: &mut Hits,
     ) -> Started {
         assert!(self.replica.is_none(), "n{} is up", self.id);
@@ -233,14 +250,16 @@ impl Host {
         let Found { storage, saved, .. } = &found;
         let base = checks.ledger.links(saved.log.base().index);
         let entry = |index| storage.encoded_entry(index).to_vec();
-        let image = Shadow::image_of(saved.hard, base, saved.log.last().index, entry);
+        let (hard, last) = (saved.hard, saved.log.last().index);
+        let image = Shadow::image_of(hard, base, last, &mut checks.configs, entry);
         if opened(shadow, &image, self.damage, proven) == Opened::Damaged {
             return self.lose(hits);
         }
         self.damage = None;
         self.started_full = self.is_full;
         let all_durable = self.disk.durable_writes() == self.disk.writes();
-        shadow.restart(image, included, all_durable, self.disk.writes());
+        let writes = self.disk.writes();
+        shadow.restart(image, included, all_durable, writes);
         let mut replica = Replica::new(options, found);
         replica.set_apply_max_entries(1);
         let never = SnapshotPolicy {

@@ -77,6 +77,25 @@ listed! {
         TransferGivenUp = "transfer_given_up",
         /// A hand-over was refused.
         TransferRefused = "transfer_refused",
+        /// Leadership was given up by a node that is no voter any more.
+        SteppedDownRemoved = "stepped_down_removed",
+        /// A configuration came into force.
+        ConfigAppended = "config_appended",
+        /// C_old,new came into force.
+        JointAppended = "joint_appended",
+        /// A configuration was cut off with the end of a log.
+        ConfigUndone = "config_undone",
+        /// The configuration in force was committed.
+        ConfigCommitted = "config_committed",
+        /// A new voter had caught up.
+        CaughtUp = "caught_up",
+        /// A change of members was done.
+        ChangeDone = "change_done",
+        /// A change of members was given up.
+        ChangeGivenUp = "change_given_up",
+        /// A node that does not vote was told to campaign: not owed, since it voted when its leader
+        /// said so, and only a golden script is late enough.
+        NotAVoter = "not_a_voter",
     }
 }
 
@@ -102,7 +121,7 @@ impl Mark {
                 StepDown::HigherTerm(_) => Mark::SteppedDownHigherTerm,
                 StepDown::LeaderExists(_) => Mark::SteppedDownLeaderExists,
                 StepDown::NoQuorum => Mark::SteppedDownNoQuorum,
-                StepDown::Removed => return None,
+                StepDown::Removed => Mark::SteppedDownRemoved,
             },
             Note::StaleLeader { .. } => Mark::StaleLeader,
             Note::AppendRefused { .. } => Mark::AppendRefused,
@@ -125,14 +144,15 @@ impl Mark {
             Note::SnapshotWanted { .. } => Mark::SnapshotWanted,
             Note::SnapshotNotNeeded { .. } => Mark::SnapshotNotNeeded,
             Note::SnapshotInstalled { .. } => Mark::SnapshotInstalled,
-            Note::ConfigAppended { .. }
-            | Note::ConfigUndone
-            | Note::ConfigCommitted { .. }
-            | Note::CaughtUp { .. }
-            | Note::ChangeDone { .. }
-            | Note::ChangeGivenUp
-            | Note::NotAVoter
-            | Note::Impossible { .. } => return None,
+            Note::ConfigAppended { config, .. } if config.is_joint() => Mark::JointAppended,
+            Note::ConfigAppended { .. } => Mark::ConfigAppended,
+            Note::ConfigUndone => Mark::ConfigUndone,
+            Note::ConfigCommitted { .. } => Mark::ConfigCommitted,
+            Note::CaughtUp { .. } => Mark::CaughtUp,
+            Note::ChangeDone { .. } => Mark::ChangeDone,
+            Note::ChangeGivenUp => Mark::ChangeGivenUp,
+            Note::NotAVoter => Mark::NotAVoter,
+            Note::Impossible { .. } => return None,
         })
     }
 }

@@ -10,6 +10,7 @@ mod host;
 mod jobs;
 mod mark;
 mod network;
+mod observe;
 mod queue;
 mod settings;
 mod trace;

@@ -19,8 +19,12 @@ pub enum Syncs {
 /// What a cluster is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How many nodes, with ids from 0.
+    /// How many members there are at the start, with ids from 0.
     pub nodes: u64,
+    /// How many more nodes there are that can be added to them.
+    pub spares: u64,
+    /// Whether nodes learn of each other where they are found, which a leader puts into the log.
+    pub describes: bool,
     /// Decides everything that is drawn.
     pub seed: u64,
     /// Election timeouts are from 1 to 2 times this.
@@ -61,6 +65,8 @@ impl Settings {
         let shipped = Options::new(NodeId(0), Config::new([NodeId(0)]), 0);
         Settings {
             nodes,
+            spares: 0,
+            describes: false,
             seed,
             election_timeout_ticks: shipped.election_timeout_ticks,
             heartbeat_ticks: shipped.heartbeat_ticks,
@@ -78,6 +84,18 @@ impl Settings {
         }
     }
 
+    /// How many nodes there are, with those that wait to be added.
+    #[must_use]
+    pub fn hosts(&self) -> u64 {
+        self.nodes + self.spares
+    }
+
+    /// Who the members are at the start.
+    #[must_use]
+    pub fn members(&self) -> Config {
+        Config::new((0..self.nodes).map(NodeId))
+    }
+
     /// The longest election timeout.
     #[must_use]
     pub fn election_timeout(&self) -> Micros {
@@ -86,7 +104,10 @@ impl Settings {
     }
 
     pub(super) fn options(&self, id: NodeId, seed: u64) -> Options {
-        let config = Config::new((0..self.nodes).map(NodeId));
+        let config = match id.0 < self.nodes {
+            true => self.members(),
+            false => Config::default(),
+        };
         let mut options = Options::new(id, config, seed);
         options.election_timeout_ticks = self.election_timeout_ticks;
         options.heartbeat_ticks = self.heartbeat_ticks;

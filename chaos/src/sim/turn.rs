@@ -1,11 +1,9 @@
-//! One step of one node: what it writes, says and answers, with every place where it can crash,
-//! and everything that is checked.
+//! One step of one node: what it writes, says and answers, with every place where it can crash.
 
 use raftkv::{
-    codec::{self, Packet},
-    raft::{Message, NodeId, Note, RefusalReason, Status},
+    codec::Packet,
+    raft::{Message, NodeId, RefusalReason, Status},
     replica::{Error, Outbox, Replica, Reply},
-    storage::snapshot_name,
 };
 use raftkv_wal::{Failure, MemoryMedia, Operation as DiskOperation};
 
@@ -13,11 +11,10 @@ use super::{
     engine::{Event, Sim},
     fault::{CrashPoint, Fault},
     host::{Armed, Host},
-    mark::Mark,
     network::decode,
-    settings::{Syncs, TICK},
+    settings::Syncs,
 };
-use crate::invariants::{Asked, Step, hold, index_of};
+use crate::invariants::{Asked, hold, index_of};
 
 /// What a node is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +34,11 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    fn is_sync(self) -> bool {
+    pub(super) fn is_sync(self) -> bool {
         matches!(self, Phase::Sync | Phase::NameSync | Phase::InstallSync)
     }
 }
 
-/// How long the shipped replica tries nothing with snapshots after a failure.
-const RETRY_TICKS: u64 = 500;
 /// A sync of this length is a slow one.
 const SLOW_SYNC: u64 = 10_000;
 
@@ -189,129 +184,6 @@ impl Sim {
         self.crash_at(id, armed);
     }
 
-    /// Everything that is checked after a step.
-    fn observe(
-        &mut self,
-        id: NodeId,
-        phase: Phase,
-        before: &Status,
-        replica: &Replica<MemoryMedia>,
-        out: &mut Outbox,
-    ) {
-        let at = index_of(id);
-        let after = self.live[at].as_ref().expect("it is up");
-        let disk = &self.hosts[at].disk;
-        for written in out.writes.drain(..) {
-            let entry = |index| replica.encoded_entry(index).to_vec();
-            let shadow = &mut self.shadows[at];
-            self.checks
-                .wrote(before, after, &written, shadow, disk.writes(), entry);
-        }
-        if phase.is_sync() || !self.shadows[at].is_synced() {
-            self.shadows[at].durable(disk.durable_writes());
-        }
-        if before != after {
-            let step = Step {
-                before,
-                after,
-                raft: replica.raft(),
-                shadows: &self.shadows,
-                live: &self.live,
-            };
-            let entry = |index| {
-                let bytes = bytes::Bytes::copy_from_slice(replica.encoded_entry(index));
-                codec::decode_entry(bytes).expect("an entry that this build encoded")
-            };
-            self.checks.stepped(&step, entry);
-        }
-        self.observe_applied(id, replica);
-        self.observe_trouble(id, out);
-        for note in out.notes.drain(..) {
-            match Mark::of(&note) {
-                Some(mark) => {
-                    self.marks.count(mark);
-                    self.trace.number(mark as u64);
-                }
-                None => hold!(Assertion, false, "n{id}: {note}"),
-            }
-            if note == Note::Elected {
-                self.elections += 1;
-            }
-            self.observe_snapshot(id, &note);
-            let now = self.queue.now();
-            self.trace.line(now, Some(id), || note.to_string());
-            if let Some(notes) = &mut self.notes {
-                notes.push((id, note));
-            }
-        }
-    }
-
-    fn observe_applied(&mut self, id: NodeId, replica: &Replica<MemoryMedia>) {
-        let at = index_of(id);
-        let (before, applied) = (self.applied[at], replica.applied());
-        if before == applied {
-            return;
-        }
-        self.applied[at] = applied;
-        self.trace.number(applied.0);
-        let (shadow, kv) = (&self.shadows[at], replica.kv());
-        let loaded = std::mem::take(&mut self.hosts[at].is_loading);
-        if loaded || applied != before.next() {
-            self.checks.loaded(id, applied, kv);
-        } else {
-            self.checks.applied(id, applied, shadow, kv);
-        }
-    }
-
-    /// What a node warns of must have been done to it.
-    fn observe_trouble(&mut self, id: NodeId, out: &mut Outbox) {
-        if std::mem::take(&mut out.disk_full) {
-            self.hits.count(Fault::FullDisk);
-        }
-        let host = &mut self.hosts[index_of(id)];
-        let mut failures = std::mem::take(&mut host.failures).into_iter();
-        for warning in out.warnings.drain(..) {
-            let failure = failures.next();
-            hold!(Assertion, failure.is_some(), "n{id} warns: {warning}");
-            self.hosts[index_of(id)].retries_at = self.queue.now() + RETRY_TICKS * TICK;
-            self.hits.count(Fault::of_disk(failure.expect("just seen")));
-            self.note_line(Some(id), || format!("warns: {warning}"));
-        }
-    }
-
-    /// What a step leaves of the node's snapshots.
-    fn observe_snapshot(&mut self, id: NodeId, note: &Note) {
-        let at = index_of(id);
-        let host = &mut self.hosts[at];
-        match note {
-            Note::SnapshotWanted { pos } => {
-                let other = host.wants.replace(*pos);
-                if other.is_some_and(|other| other != *pos) {
-                    self.hits.count(Fault::Superseded);
-                }
-            }
-            Note::SnapshotTaken { pos } => {
-                let (_, writes) = host.marked.expect("a mark names it");
-                let durable = host.disk.durable_writes();
-                hold!(
-                    PersistBeforeReply,
-                    durable >= writes,
-                    "n{id} drops what a snapshot of {pos} has before the log has its name"
-                );
-                self.shadows[at].named(*pos);
-                let file = host.disk.contents(&snapshot_name(*pos));
-                self.checks.named(id, *pos, file.as_deref());
-            }
-            Note::SnapshotInstalled { pos } => {
-                host.wants = None;
-                host.is_loading = true;
-                let file = host.disk.contents(&snapshot_name(*pos));
-                self.checks.named(id, *pos, file.as_deref());
-            }
-            _ => {}
-        }
-    }
-
     /// What the step said and answered leaves the node, unless it crashes on the way.
     fn leave(&mut self, id: NodeId, phase: Phase, asked: Asked, before: &Status, out: Outbox) {
         let after = self.live[index_of(id)].as_ref().expect("it is up");
@@ -321,6 +193,9 @@ impl Sim {
         let committed = before.commit != after.commit;
         let applied = before.applied != after.applied;
         let included = before.snapshot != after.snapshot;
+        let config = after.config_at != before.config_at && after.config_at > before.commit;
+        let config_synced = before.durable < after.config_at && after.config_at <= after.durable;
+        let config_committed = before.commit < before.config_at && before.config_at <= after.commit;
         let named = phase == Phase::Taken && self.hosts[index_of(id)].marked.is_some();
         let (some, all) = match phase.is_sync() {
             true => (CrashPoint::ReleasedSome, CrashPoint::ReleasedAll),
@@ -330,6 +205,9 @@ impl Sim {
         if (voted && self.crashes(id, CrashPoint::WroteVote))
             || (hard && !voted && self.crashes(id, CrashPoint::WroteTerm))
             || (grew && self.crashes(id, CrashPoint::WroteEntries))
+            || (config && self.crashes(id, CrashPoint::ConfigAppended))
+            || (config_synced && phase.is_sync() && self.crashes(id, CrashPoint::ConfigSynced))
+            || (config_committed && self.crashes(id, CrashPoint::ConfigCommitted))
             || (named && self.crashes(id, CrashPoint::Named))
             || (included && !phase.is_sync() && self.crashes(id, CrashPoint::Installed))
             || (included && phase.is_sync() && self.crashes(id, CrashPoint::Compacted))
@@ -396,7 +274,7 @@ impl Sim {
         }
         self.trace.number(token.0);
         self.note_line(Some(id), || format!("answers t{token} {reply:?}"));
-        self.checks.answered(token, &reply, self.settings.nodes);
+        self.checks.answered(token, &reply);
         self.answers.push((token, reply));
     }
 
