@@ -1,5 +1,7 @@
 //! Three and five real replicas in one process: elections, replication and what clients see.
 
+use std::sync::Arc;
+
 use raftkv::{
     raft::{NodeId, Note, RefusalReason, RoleName, StepDown},
     replica::Reply,
@@ -133,6 +135,27 @@ mod replication {
                 cluster.submit(leader, put(&format!("k{}", n % 7), &n.to_string()));
             }
             cluster.await_agreement();
+        }
+    }
+
+    #[test]
+    fn nodes_remember_their_digest_at_the_same_indices_and_it_is_the_same() {
+        let (mut cluster, leader) = settled(3, 5);
+        let away = cluster.others(leader)[0];
+        for n in 0..2_500 {
+            if n == 1_200 {
+                cluster.isolate(away);
+            }
+            cluster.submit(leader, put(&format!("k{}", n % 50), &n.to_string()));
+        }
+        cluster.network().heal();
+        cluster.await_agreement();
+        let digests = Arc::clone(cluster.replica(leader).digests());
+        let indices: Vec<u64> = digests.iter().map(|(index, _)| index.0).collect();
+        assert_eq!(indices, [1_000, 2_000]);
+        assert_ne!(digests[0].1, digests[1].1);
+        for other in cluster.others(leader) {
+            assert_eq!(cluster.replica(other).digests(), &digests);
         }
     }
 

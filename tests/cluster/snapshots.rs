@@ -202,8 +202,8 @@ impl Group {
             group.live().into_iter().all(applied)
         });
         let live = self.live();
-        let image = |id| self.replica(id).kv().image();
-        let same = live.iter().all(|&id| image(id) == image(live[0]));
+        let state = |id| (self.replica(id).kv().image(), self.replica(id).digest());
+        let same = live.iter().all(|&id| state(id) == state(live[0]));
         assert!(same, "one log, two states");
     }
 

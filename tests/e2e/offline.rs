@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Cluster, End, Process, put, raftkv, raftkv_cli, turn, wait_for};
+use crate::support::{Cluster, End, Process, cli, put, raftkv, raftkv_cli, turn, wait_for};
 
 /// Every file below a directory: its bytes and when it was last changed.
 type Contents = BTreeMap<PathBuf, (Vec<u8>, SystemTime)>;
@@ -156,6 +156,38 @@ fn damage_in_any_file_is_found_and_the_file_is_named() {
     let end = Process::start(cluster.command(id.expect("a node's"))).end();
     end.assert_says(6, &format!("raftkv verify {}", directory.display()));
     end.assert_says(6, "replaced under a new id");
+}
+
+#[test]
+fn verify_makes_from_scratch_the_digest_that_status_shows() {
+    let _turn = turn();
+    let mut cluster = Cluster::started();
+    let mut client = cluster.client();
+    for i in 0..1_100 {
+        put(&mut client, &format!("key-{}", i % 30), &i.to_string());
+    }
+    let digest = wait_for("one digest", || {
+        let end = Process::start(cli(&cluster, &["status", "-o", "json"])).end();
+        let status: Value = serde_json::from_str(&end.stdout.join("\n")).expect("JSON");
+        let nodes = status["nodes"].as_array().expect("nodes").iter();
+        let digests: Vec<Option<&str>> = nodes.map(|node| node["digest"].as_str()).collect();
+        let is_common = digests.iter().all(|digest| digest.is_some());
+        (is_common && status["digest_index"].as_u64() > Some(1_100)).then(|| {
+            assert!(
+                digests.iter().all(|digest| *digest == digests[0]),
+                "{status}"
+            );
+            digests[0].expect("just seen").to_owned()
+        })
+    });
+    cluster.kill_all();
+    for id in 0..3 {
+        let end = tool(&["verify"], &cluster.data_dir(id));
+        let lines = end.stdout.iter().filter(|line| line.starts_with("digest "));
+        let lines: Vec<&String> = lines.collect();
+        assert!(lines[0].ends_with("the state at index 1000"), "{end:#?}");
+        assert!(lines[1].contains(&digest), "{digest} is not in {end:#?}");
+    }
 }
 
 #[test]
