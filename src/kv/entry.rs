@@ -12,7 +12,10 @@
 //! 32 + K      V  the value
 //! ```
 
-use super::{KEY_MAX_BYTES, LoadError, VALUE_MAX_BYTES, map::History};
+use super::{
+    KEY_MAX_BYTES, LoadError, VALUE_MAX_BYTES,
+    map::{History, Record},
+};
 
 const HEAD_BYTES: usize = 32;
 
@@ -24,9 +27,10 @@ pub(super) struct Entry<'a> {
 }
 
 /// Appends an entry.
-pub(super) fn encode(out: &mut Vec<u8>, key: &[u8], history: History, value: &[u8]) {
-    out.reserve(HEAD_BYTES + key.len() + value.len());
-    for bytes in [key, value] {
+pub(super) fn encode(out: &mut Vec<u8>, key: &[u8], record: &Record) {
+    let history = record.history();
+    out.reserve(HEAD_BYTES + key.len() + record.value().len());
+    for bytes in [key, record.value()] {
         let length = u32::try_from(bytes.len()).expect("within the limits");
         out.extend_from_slice(&length.to_le_bytes());
     }
@@ -38,7 +42,7 @@ pub(super) fn encode(out: &mut Vec<u8>, key: &[u8], history: History, value: &[u
         out.extend_from_slice(&number.to_le_bytes());
     }
     out.extend_from_slice(key);
-    out.extend_from_slice(value);
+    out.extend_from_slice(record.value());
 }
 
 /// Takes an entry off the front of `bytes`.

@@ -46,7 +46,7 @@ impl Frozen {
     pub fn encode_some(&mut self, out: &mut Vec<u8>, target_bytes: usize) -> bool {
         let mut last = None;
         for (key, record) in self.map.behind(self.last.as_ref()) {
-            entry::encode(out, key.as_slice(), record.history(), record.value());
+            entry::encode(out, key.as_slice(), record);
             last = Some(key);
             if out.len() >= target_bytes {
                 break;

@@ -4,7 +4,6 @@ use std::{error::Error, fmt};
 
 use super::{
     Kv,
-    digest::Digest,
     entry::{self, Entry},
     key::Key,
     map::{History, Map},
@@ -52,7 +51,6 @@ impl Error for LoadError {}
 pub struct Loader {
     map: Map,
     revision: u64,
-    digest: Digest,
     last: Option<Key>,
 }
 
@@ -63,7 +61,6 @@ impl Loader {
         Loader {
             map: Map::default(),
             revision,
-            digest: Digest::default(),
             last: None,
         }
     }
@@ -76,7 +73,6 @@ impl Loader {
     pub fn take(&mut self, mut chunk: &[u8]) -> Result<(), LoadError> {
         let mut last = self.last.as_ref().map(Key::as_slice);
         while !chunk.is_empty() {
-            let from_here = chunk;
             let Entry {
                 key,
                 history,
@@ -88,8 +84,6 @@ impl Loader {
             if !is_possible(history, self.revision) {
                 return Err(LoadError::History);
             }
-            self.digest
-                .add_encoded(&from_here[..from_here.len() - chunk.len()]);
             self.map.insert(key, history, value);
             last = Some(key);
         }
@@ -110,7 +104,6 @@ impl Loader {
         Ok(Kv {
             map: self.map,
             revision: self.revision,
-            digest: self.digest,
         })
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use triomphe::ThinArc;
 
-use super::{Stored, key::Key};
+use super::{Stored, digest, key::Key};
 
 /// A value's history in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,19 +20,35 @@ pub(super) struct History {
     pub(super) version: u64,
 }
 
+/// What is kept with a value.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    history: History,
+    /// Its part of the map's digest, the lower half first: a `u128` would be aligned to 16 bytes.
+    digest: [u64; 2],
+}
+
 /// A value and its history in one allocation. It never changes, so that clones of the map share
 /// it.
 #[derive(Clone, Debug)]
-pub(super) struct Record(ThinArc<History, u8>);
+pub(super) struct Record(ThinArc<Head, u8>);
 
 impl Record {
     /// A copy of the value: a slice of the command would keep all of it alive.
-    fn new(history: History, value: &[u8]) -> Record {
-        Record(ThinArc::from_header_and_slice(history, value))
+    fn new(key: &[u8], history: History, value: &[u8]) -> Record {
+        let digest = digest::of_entry(key, history, value);
+        let digest = [digest as u64, (digest >> 64) as u64];
+        let head = Head { history, digest };
+        Record(ThinArc::from_header_and_slice(head, value))
     }
 
     pub(super) fn history(&self) -> History {
-        self.0.header.header
+        self.0.header.header.history
+    }
+
+    fn digest(&self) -> u128 {
+        let [low, high] = self.0.header.header.digest;
+        u128::from(low) | u128::from(high) << 64
     }
 
     pub(super) fn value(&self) -> &[u8] {
@@ -65,6 +81,7 @@ impl AsRef<[u8]> for Record {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Map {
     entries: OrdMap<Key, Record>,
+    digest: u128,
 }
 
 impl Map {
@@ -75,14 +92,8 @@ impl Map {
         }
     }
 
-    /// Stores the value as the change of this revision. Returns what was there before, and the
-    /// history now.
-    pub(super) fn put(
-        &mut self,
-        key: &[u8],
-        value: &[u8],
-        revision: u64,
-    ) -> (Option<Record>, History) {
+    /// Stores the value as the change of this revision.
+    pub(super) fn put(&mut self, key: &[u8], value: &[u8], revision: u64) {
         let found = match Key::inline(key) {
             Some(key) => self.entries.get_mut(&key),
             None => self.entries.get_mut(key),
@@ -95,8 +106,10 @@ impl Map {
                     version: old.version + 1,
                     ..old
                 };
-                let old = std::mem::replace(record, Record::new(history, value));
-                (Some(old), history)
+                let new = Record::new(key, history, value);
+                let changed = new.digest().wrapping_sub(record.digest());
+                self.digest = self.digest.wrapping_add(changed);
+                *record = new;
             }
             None => {
                 let history = History {
@@ -105,23 +118,33 @@ impl Map {
                     version: 1,
                 };
                 self.insert(key, history, value);
-                (None, history)
             }
         }
     }
 
+    /// Stores a key that is not there.
     pub(super) fn insert(&mut self, key: &[u8], history: History, value: &[u8]) {
-        self.entries
-            .insert(Key::new(key), Record::new(history, value));
+        let record = Record::new(key, history, value);
+        self.digest = self.digest.wrapping_add(record.digest());
+        self.entries.insert(Key::new(key), record);
     }
 
-    /// Returns what was there.
-    pub(super) fn delete(&mut self, key: &[u8]) -> Option<Record> {
+    /// Returns whether the key was there.
+    pub(super) fn delete(&mut self, key: &[u8]) -> bool {
         // A removal copies shared nodes, whether or not it finds the key.
-        match self.entries.contains_key(key) {
+        let removed = match self.entries.contains_key(key) {
             true => self.entries.remove(key),
             false => None,
+        };
+        if let Some(record) = &removed {
+            self.digest = self.digest.wrapping_sub(record.digest());
         }
+        removed.is_some()
+    }
+
+    /// The sum of what [`digest::of_entry`] makes of each entry.
+    pub(super) fn digest(&self) -> u128 {
+        self.digest
     }
 
     pub(super) fn len(&self) -> usize {

@@ -16,7 +16,6 @@ pub use frozen::Frozen;
 pub use loader::{LoadError, Loader};
 
 use bytes::Bytes;
-use digest::Digest;
 use key::Key;
 use map::{Map, Record};
 
@@ -89,7 +88,6 @@ pub struct Stored {
 pub struct Kv {
     map: Map,
     revision: u64,
-    digest: Digest,
 }
 
 impl Kv {
@@ -99,21 +97,12 @@ impl Kv {
         match command {
             Command::Put { key, value } => {
                 self.revision += 1;
-                let (key, value) = (key.as_ref(), value.as_ref());
-                let (old, history) = self.map.put(key, value, self.revision);
-                if let Some(old) = old {
-                    self.digest.remove(key, &old);
-                }
-                self.digest.add(key, history, value);
+                self.map.put(key.as_ref(), value.as_ref(), self.revision);
                 Outcome::Put
             }
             Command::Delete { key } => {
-                let old = self.map.delete(key.as_ref());
-                if let Some(old) = &old {
-                    self.digest.remove(key.as_ref(), old);
-                    self.revision += 1;
-                }
-                let found = old.is_some();
+                let found = self.map.delete(key.as_ref());
+                self.revision += u64::from(found);
                 Outcome::Deleted { found }
             }
         }
@@ -153,7 +142,7 @@ impl Kv {
     /// the same values and histories.
     #[must_use]
     pub fn digest(&self) -> u128 {
-        self.digest.value()
+        self.map.digest()
     }
 
     /// Every byte of the state in one canonical form: equal states are equal bytes, so that two
@@ -168,7 +157,7 @@ impl Kv {
             entries.sort_by_key(|(key, _)| of_key(key));
         }
         for (key, record) in entries {
-            entry::encode(&mut out, key.as_slice(), record.history(), record.value());
+            entry::encode(&mut out, key.as_slice(), record);
         }
         out
     }

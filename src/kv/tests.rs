@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 fn put(key: &str, value: &str) -> Command {
     Command::Put {
@@ -181,8 +181,12 @@ fn model_bytes(model: &Model) -> Vec<u8> {
 /// As it is defined, from scratch.
 fn model_digest(model: &Model) -> u128 {
     let entries = model.iter();
-    let hashes =
-        entries.map(|(key, (numbers, value))| xxh3_128(&entry_bytes(key, *numbers, value)));
+    let hashes = entries.map(|(key, (numbers, value))| {
+        let mut bytes = xxh3_64(key).to_le_bytes().to_vec();
+        bytes.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
+        bytes.extend(xxh3_128(value).to_le_bytes());
+        xxh3_128(&bytes)
+    });
     hashes.fold(0, u128::wrapping_add)
 }
 
