@@ -77,7 +77,8 @@ struct Arguments {
     )]
     endpoints: Vec<String>,
 
-    /// Time for the whole command, as in 500ms, 5s or 1m
+    /// Time for the whole command, as in 500ms, 5s or 1m; for backups and changes of members, to
+    /// find the leader
     #[arg(
         long,
         global = true,
