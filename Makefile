@@ -6,7 +6,7 @@ BIN := target/release
 .DEFAULT_GOAL := help
 .PHONY: help build run test verify fix golden bench bench-scaling bench-regress bench-growth bench-wal \
     bench-stages flamegraph bench-peers bench-report bench-cluster bench-snapshot soak-snapshot test-replace test-clients \
-    chaos chaos-smoke chaos-full chaos-budget chaos-digests mutants explore
+    chaos chaos-smoke chaos-full chaos-budget chaos-partial chaos-digests mutants explore
 
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -110,6 +110,9 @@ chaos-budget: build-chaos ## Run up to SCENARIOS within BUDGET seconds, from BAS
 chaos: build-chaos ## Replay a scenario: SEED=n
 	$(CHAOS) seed '$(SEED)'
 
+chaos-partial: build-chaos ## Cut links so that some nodes still see a majority, as broke others
+	$(CHAOS) partial
+
 chaos-digests: build-chaos ## Compare seeds of a debug and a release build, on three runs
 	$(CARGO) build --locked -p raftkv-chaos
 	target/debug/raftkv-chaos digests > target/chaos/digests.debug
@@ -124,7 +127,8 @@ mutants: ## Plant each known bug, see which checker finds it, write docs/mutants
 	$(CARGO) test --locked -p raftkv --features planted-bugs --test raft planted
 	$(CARGO) test --locked -p raftkv --features planted-bugs --test planted
 	$(CARGO) test --locked -p raftkv-wal --features planted-bugs
-	$(CARGO) test --locked -p raftkv-chaos --features planted-bugs --test explore broken
+	$(CARGO) test --locked -p raftkv-chaos --features planted-bugs --test explore --test partial \
+	    broken
 
 explore: ## Search all behaviours of three FSMs within each bound (minutes; EXPLORE="reads --cut 9999")
 	$(CARGO) run --profile chaos --locked -p raftkv-chaos --bin explore -- $(EXPLORE)

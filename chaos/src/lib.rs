@@ -17,8 +17,8 @@ mod sim;
 pub use batch::{Failed, Order, Report, Totals, run_batch};
 pub use invariants::Property;
 pub use rng::Rng;
-pub use run::{Failure, Outcome, run_seed};
-pub use scenario::{Class, Kind, Preset, Stats, Tally};
+pub use run::{Failure, Outcome, run_partial, run_seed};
+pub use scenario::{Class, Endured, Kind, Partial, Preset, Stats, Tally};
 pub use shrink::{Shrunk, shrink};
 pub use sim::{
     Cluster, CrashPoint, Delay, Fault, Hits, Line, Mark, Marks, Micros, Network, Noise, Settings,

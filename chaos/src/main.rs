@@ -10,7 +10,9 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use raftkv_chaos::{Order, Preset, Report, Totals, run_batch, run_seed, shrink};
+use raftkv_chaos::{
+    Failure, Order, Partial, Preset, Report, Totals, run_batch, run_partial, run_seed, shrink,
+};
 
 /// Prints a line. Whoever reads may have seen enough and be gone; the run still counts.
 macro_rules! say {
@@ -55,6 +57,14 @@ enum What {
         /// Do not print what happens.
         #[arg(long)]
         quiet: bool,
+    },
+    /// Cuts links so that some nodes still see a majority, in ways that broke other systems.
+    Partial {
+        /// Only these.
+        names: Vec<String>,
+        /// How many seeds for each, and for each place of the leader.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+        seeds: u64,
     },
     /// Prints the digests of the first seeds, to compare builds and machines.
     Digests {
@@ -103,6 +113,7 @@ fn main() -> ExitCode {
             run("budget", scenarios, budget, batch, &Preset::ALL)
         }
         What::Seed { seed, quiet } => replay(seed, quiet),
+        What::Partial { names, seeds } => partial(&names, seeds),
         What::Digests { count } => {
             for seed in 1..=count {
                 say!("{seed} {:016x}", run_seed(seed, false).stats.digest);
@@ -112,6 +123,45 @@ fn main() -> ExitCode {
         #[cfg(feature = "planted-bugs")]
         What::Mutants(options) => mutants::run(&options),
     }
+}
+
+/// Runs partial partitions, and says how long nothing was committed and how many leaders came.
+fn partial(names: &[String], seeds: u64) -> ExitCode {
+    let is_known = |name: &&String| Partial::ALL.iter().any(|partial| partial.name() == *name);
+    if let Some(unknown) = names.iter().find(|name| !is_known(name)) {
+        let all: Vec<&str> = Partial::ALL.iter().map(|partial| partial.name()).collect();
+        eprintln!("raftkv-chaos: {unknown} is none of {}", all.join(", "));
+        return ExitCode::from(2);
+    }
+    let mut code = ExitCode::SUCCESS;
+    say!(
+        "{:<22}  runs  timeouts until progress  leaders in 100 timeouts",
+        "links"
+    );
+    let is_asked =
+        |partial: &&Partial| names.is_empty() || names.iter().any(|name| name == partial.name());
+    for &partial in Partial::ALL.iter().filter(is_asked) {
+        let (mut runs, mut stood_still, mut elections) = (0, 0.0_f64, 0);
+        for &place in partial.places() {
+            for seed in 1..=seeds {
+                match run_partial(partial, place, seed) {
+                    Ok(endured) => {
+                        runs += 1;
+                        stood_still = stood_still.max(endured.stood_still);
+                        elections = elections.max(endured.elections);
+                    }
+                    Err(Failure { property, what }) => {
+                        let (links, property) = (partial.name(), property.name());
+                        say!("{links}, leader at {place}, seed {seed}: {property}: {what}");
+                        code = ExitCode::FAILURE;
+                    }
+                }
+            }
+        }
+        let name = partial.name();
+        say!("{name:<22}  {runs:>4}  {stood_still:>23.1}  {elections:>23}");
+    }
+    code
 }
 
 fn cores() -> u64 {

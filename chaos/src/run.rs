@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     invariants::Property,
-    scenario::{Plan, Preset, Run, Stats},
+    scenario::{Endured, Partial, Plan, Preset, Run, Stats},
     sim::Line,
 };
 
@@ -67,6 +67,16 @@ pub(crate) fn run_plan(plan: &Plan, record: bool) -> Outcome {
         failure: failure.err(),
         lines: run.as_mut().map(Run::take_lines).unwrap_or_default(),
     }
+}
+
+/// Runs a partial partition, with the leader at this place when links are cut.
+///
+/// # Errors
+/// The property that is broken.
+pub fn run_partial(partial: Partial, place: usize, seed: u64) -> Result<Endured, Failure> {
+    let mut endured = Endured::default();
+    caught(|| endured = Run::of_partial(partial, seed).endure(partial, place))?;
+    Ok(endured)
 }
 
 /// Runs `body`; a panic becomes a failure and prints nothing.

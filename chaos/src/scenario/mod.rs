@@ -6,6 +6,7 @@ mod kind;
 mod membership;
 mod nemesis;
 mod operators;
+mod partial;
 mod plan;
 mod snapshots;
 
@@ -20,6 +21,7 @@ use self::{
 pub use self::{
     kind::{Class, Kind},
     nemesis::Tally,
+    partial::{Endured, Partial},
     plan::Preset,
 };
 use crate::{

@@ -524,7 +524,7 @@ pub(super) fn around(ids: &[NodeId], node: NodeId) -> Links {
 }
 
 /// All links to a node, or all from it.
-fn one_way(ids: &[NodeId], node: NodeId, deaf: bool) -> Links {
+pub(super) fn one_way(ids: &[NodeId], node: NodeId, deaf: bool) -> Links {
     let cut = |&(from, to): &(NodeId, NodeId)| if deaf { to == node } else { from == node };
     pairs(ids).filter(cut).collect()
 }
