@@ -20,12 +20,12 @@ fn whoever_sees_a_majority_works_on_and_leaders_do_not_come_and_go() {
     }
 }
 
-/// The rules that stand against them, broken one at a time.
+/// The rule that stands against them, broken. Without stickiness leaders do not come and go either:
+/// who is cut off from a new leader lacks its first entry, and is denied for that.
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn broken_rules_show() {
     const SHOWN: &[(&str, Partial, usize)] = &[
-        ("M43a", Partial::OneLink, 1),
         ("M43b", Partial::LeaderDeaf, 1),
         ("M43b", Partial::QuorumLoss, 2),
     ];

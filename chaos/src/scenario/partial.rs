@@ -165,10 +165,10 @@ impl Run {
         let cut = partial.cut(&ids);
         self.sim
             .note_line(None, || format!("links are cut: {cut:?}"));
-        self.cut_links(cut);
+        self.cut_links(cut.clone());
         let endured = match partial {
             Partial::Constrained => self.wait_in_vain(),
-            _ => self.work_on(),
+            _ => self.work_on(cut),
         };
         self.sim.network.heal();
         self.heal();
@@ -190,7 +190,7 @@ impl Run {
     }
 
     /// Whoever sees a majority has to serve, and to be left in peace.
-    fn work_on(&mut self) -> Endured {
+    fn work_on(&mut self, cut: Links) -> Endured {
         let (begun, committed) = (self.sim.now(), self.sim.committed_index());
         self.within(SERVICE_WITHIN, "progress with links cut", |run| {
             run.sim.committed_index() > committed && run.leads()
@@ -198,8 +198,12 @@ impl Run {
         let stood_still = (self.sim.now() - begun) as f64 / self.timeout() as f64;
         self.run_until(self.sim.now() + SETTLING_TIMEOUTS * self.timeout());
         let at_work = self.watch();
-        // While nothing is written, the log of who is cut off is as good as any.
+        // Cut while nothing is written, the log of who misses the leader is as good as any.
         self.clients.is_on = false;
+        self.sim.network.heal();
+        self.run_until(self.sim.now() + SETTLING_TIMEOUTS * self.timeout());
+        self.cut_links(cut);
+        self.run_until(self.sim.now() + SETTLING_TIMEOUTS * self.timeout());
         let at_rest = self.watch();
         Endured {
             stood_still,

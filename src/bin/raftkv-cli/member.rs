@@ -44,7 +44,12 @@ pub enum Command {
     /// Remove nodes, for good: their ids are never used again
     Remove {
         /// Their ids
-        #[arg(value_name = "OLD,…", value_delimiter = ',', num_args = 1, required = true)]
+        #[arg(
+            value_name = "OLD,…",
+            value_delimiter = ',',
+            num_args = 1,
+            required = true
+        )]
         old: Vec<u64>,
         #[command(flatten)]
         consent: Consent,
@@ -52,7 +57,12 @@ pub enum Command {
     /// Put new nodes, started with --join, in the place of old ones, which may be dead
     Replace {
         /// The ids to be removed, for good
-        #[arg(value_name = "OLD,…", value_delimiter = ',', num_args = 1, required = true)]
+        #[arg(
+            value_name = "OLD,…",
+            value_delimiter = ',',
+            num_args = 1,
+            required = true
+        )]
         old: Vec<u64>,
         /// Ids that were never used, with where the nodes accept the others
         #[arg(value_name = "NEW@HOST:PORT,…", value_parser = parse_peers)]
