@@ -9,6 +9,7 @@ pub mod caller;
 pub mod chart;
 pub mod cluster;
 pub mod disk;
+pub mod ending;
 pub mod floor;
 pub mod latency;
 pub mod load;

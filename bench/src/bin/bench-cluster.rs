@@ -3,6 +3,7 @@
 use clap::Parser;
 use raftkv_bench::{
     cluster::{Cluster, Program},
+    ending::{exit_code, write_json},
     floor::{Floor, Role},
     machine::Machine,
     report::{Idle, Report},
@@ -62,13 +63,7 @@ fn main() -> ExitCode {
         Some(role) => role.run().map_err(Into::into),
         None => measure(&options),
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-cluster: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench-cluster", ended)
 }
 
 fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -104,7 +99,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     print!("{report}");
     if let Some(path) = &options.json {
-        fs::write(path, format!("{:#}\n", report.json()))?;
+        write_json(path, &report.json())?;
     }
     match report.is_synced() {
         true => Ok(()),

@@ -6,6 +6,7 @@ use clap::Parser;
 use raftkv_bench::{
     api::Method,
     cluster::{Cluster, Program},
+    ending::{exit_code, write_json},
     local::LocalCluster,
     machine::Machine,
     rounds::{Call, run_calls},
@@ -52,13 +53,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-growth: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench-growth", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -84,10 +79,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         ),
     ];
     let report = json!({"machine": machine.json(), "commit": machine.commit, "curves": curves});
-    if let Some(parent) = options.json.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(&options.json, format!("{report:#}\n"))?;
+    write_json(&options.json, &report)?;
     Ok(())
 }
 

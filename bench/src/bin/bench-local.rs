@@ -3,6 +3,7 @@
 
 use clap::{Parser, Subcommand};
 use raftkv_bench::{
+    ending::{exit_code, write_json},
     local::{Run, Spec, judge, run},
     machine::Machine,
 };
@@ -82,13 +83,7 @@ fn main() -> ExitCode {
             Ok(())
         }
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-local: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench-local", ended)
 }
 
 fn spec(nodes: usize, outstanding: usize, ops_min: u64, duration_min: Duration) -> Spec {
@@ -131,7 +126,7 @@ fn write(results: &Path, name: &str, specs: &[Spec]) -> Result<(), Box<dyn Error
         "runs": runs,
     });
     let path = results.join(name);
-    fs::write(&path, format!("{report:#}\n"))?;
+    write_json(&path, &report)?;
     println!("written to {}", path.display());
     Ok(())
 }

@@ -4,6 +4,7 @@ use clap::Parser;
 use raftkv_bench::{
     api::Method,
     cluster::{Cluster, Program},
+    ending::{exit_code, write_json},
     load::{self, Load, Pace},
     machine::Machine,
     report::row_json,
@@ -66,13 +67,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-peers: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench-peers", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -108,10 +103,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         "failover_ms": {"raftkv": failover_ms[0].json(), "etcd": failover_ms[1].json()},
         "filled": filled,
     });
-    if let Some(parent) = options.json.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(&options.json, format!("{report:#}\n"))?;
+    write_json(&options.json, &report)?;
     println!("written to {}", options.json.display());
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! `make bench-report`: what bench/results holds, as pictures and as the table of targets in
 //! docs/performance.md.
 
-use raftkv_bench::chart::{Bars, Chart, Series};
+use raftkv_bench::{
+    chart::{Bars, Chart, Series},
+    ending::exit_code,
+};
 use serde_json::Value;
 use std::{error::Error, fmt::Write, fs, path::Path, process::ExitCode};
 
@@ -14,13 +17,7 @@ const BEGIN: &str = "<!-- begin: make bench-report -->\n";
 const END: &str = "<!-- end -->\n";
 
 fn main() -> ExitCode {
-    match report() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-report: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench-report", report())
 }
 
 fn report() -> Result<(), Box<dyn Error>> {

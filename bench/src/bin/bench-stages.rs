@@ -9,6 +9,7 @@ use raftkv::{
 };
 use raftkv_bench::{
     api::{Method, System},
+    ending::{exit_code, write_json},
     load::{self, KEYS, Load, Pace},
     machine::Machine,
 };
@@ -51,13 +52,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-stages: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench-stages", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -109,10 +104,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         }));
     }
     let report = json!({"machine": machine.json(), "commit": machine.commit, "runs": runs});
-    if let Some(parent) = options.json.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(&options.json, format!("{report:#}\n"))?;
+    write_json(&options.json, &report)?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use raftkv_bench::{
+    ending::{exit_code, write_json},
     latency::Latencies,
     machine::Machine,
     spread::Spread,
@@ -44,13 +45,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-wal: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench-wal", measure(&Options::parse()))
 }
 
 /// A way, a size, and by how many at once.
@@ -110,10 +105,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         }));
     }
     let report = json!({"machine": machine.json(), "commit": machine.commit, "rows": found});
-    if let Some(parent) = options.json.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::write(&options.json, format!("{report:#}\n"))?;
+    write_json(&options.json, &report)?;
     println!("written to {}", options.json.display());
     Ok(())
 }

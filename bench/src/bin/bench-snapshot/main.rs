@@ -9,7 +9,10 @@ mod soak;
 use std::{error::Error, fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, builder::RangedU64ValueParser};
-use raftkv_bench::machine::Machine;
+use raftkv_bench::{
+    ending::{exit_code, write_json},
+    machine::Machine,
+};
 use serde_json::{Value, json};
 
 use load::{OUTSTANDING, VALUE_BYTES};
@@ -46,13 +49,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 }
 
 fn main() -> ExitCode {
-    match measure(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench-snapshot: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("bench-snapshot", measure(&Options::parse()))
 }
 
 fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -78,7 +75,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
             "machine": machine.processor, "cores": machine.cores, "commit": machine.commit,
             "small": small, "large": large, "catch_up": catch_up,
         });
-        fs::write(path, format!("{report:#}\n"))?;
+        write_json(path, &report)?;
     }
     Ok(())
 }
