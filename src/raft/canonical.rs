@@ -77,6 +77,16 @@ pub fn hears_leader(raft: &Raft) -> bool {
     matches!(raft.role, Role::Follower(_)) && raft.leader_alive().is_some()
 }
 
+/// Whether this node's election timer makes it campaign, once it fires.
+#[must_use]
+pub fn may_campaign(raft: &Raft) -> bool {
+    match raft.role {
+        Role::Follower(_) => raft.core.is_electable(),
+        Role::Candidate(_) => true,
+        Role::Leader(_) => false,
+    }
+}
+
 /// Writes out all of a reduced state that can influence what it does, with each node `n` called
 /// `names[n]`. Injective: lists are preceded by their lengths. Left out are the options, which
 /// never change, and the generator and the timeouts, which [`reduce`] makes the same everywhere.

@@ -339,10 +339,11 @@ impl Leader {
         }
     }
 
-    /// §6: a leader that is not in C_new leads until that has committed, and then no more.
+    /// §6: a leader that is not in C_new leads until that has committed, and then no more. One that
+    /// has no voice from the start leads until it has committed: only it could.
     pub(super) fn is_removed(&self, core: &Core) -> bool {
         let (at, config) = core.configs.last();
-        at <= core.commit && !config.votes(core.options.id)
+        at.max(self.first.index) <= core.commit && !config.votes(core.options.id)
     }
 }
 

@@ -26,6 +26,7 @@ impl Raft {
                 out.note(Note::VoteDenied { to: from, why });
                 self.core
                     .vote_reply(from, self.core.hard.term, false, pre_vote, out);
+                self.run_instead(why, out);
             }
             None => {
                 out.note(Note::VoteGranted { to: from, pre_vote });
@@ -43,6 +44,21 @@ impl Raft {
                 }
                 self.core.vote_reply(from, term, true, pre_vote, out);
             }
+        }
+    }
+
+    /// Who asks for a vote goes by a configuration in which this node has one. If it has no voice by
+    /// its own log, which is the newer one, it would wait for a leader, and the other for its vote,
+    /// for ever. So it campaigns itself, by its own configuration and without a vote of its own.
+    fn run_instead(&mut self, why: VoteDenial, out: &mut Effects) {
+        let follows = matches!(self.role, Role::Follower(_)) && self.leader_alive().is_none();
+        let knows_voters = self.core.config().voters().next().is_some();
+        if let VoteDenial::LogBehind { .. } = why
+            && follows
+            && knows_voters
+            && !self.core.is_electable()
+        {
+            self.transit(Some(Transition::Campaign(VoteKind::PreVote)), out);
         }
     }
 

@@ -141,6 +141,11 @@ impl<M: Media> Replica<M> {
         self.snapshots.policy = policy;
     }
 
+    /// After a failure: for so many ticks no snapshot is taken or fetched.
+    pub fn snapshot_retry_ticks(&self) -> u32 {
+        self.snapshots.retry_ticks
+    }
+
     /// Asks for a snapshot of what is applied, as soon as one can be taken.
     pub fn request_snapshot(&mut self) {
         self.snapshots.requested = true;

@@ -1,6 +1,8 @@
 //! One thing that can happen to a world.
 
-use raftkv::raft::NodeId;
+use std::fmt::{self, Display, Formatter};
+
+use raftkv::raft::{Addition, Change, NodeId};
 
 use super::{
     node::{ELECTION_TIMEOUT_TICKS, HEARTBEAT_TICKS},
@@ -31,6 +33,8 @@ pub enum Action {
     Fetch(u8),
     /// From the first, its leader, to the second.
     Transfer(u8, u8),
+    /// The leader is asked to change the members (§6).
+    Change(u8, Ask),
     /// So many writes become durable, and the FSM is told.
     Persist(u8, u8),
     /// So many records of what is pending survive; the node starts again at once. It being down
@@ -40,6 +44,37 @@ pub enum Action {
     /// A first copy arrives, and a second is still under way.
     Duplicate(u8),
     Drop(u8),
+}
+
+/// Who is to be a voter, and who none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    pub add: Option<u8>,
+    pub remove: Option<u8>,
+}
+
+impl Ask {
+    pub fn change(self) -> Change {
+        let voter = Addition {
+            votes: true,
+            ..Addition::default()
+        };
+        Change {
+            add: self.add.map(|node| (id(node), voter)).into_iter().collect(),
+            remove: self.remove.map(id).into_iter().collect(),
+        }
+    }
+}
+
+impl Display for Ask {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (word, node) in [("add", self.add), ("remove", self.remove)] {
+            if let Some(node) = node {
+                write!(f, " {word}={node}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Action {
@@ -66,6 +101,7 @@ impl Action {
             }
             Action::Read(node) => format!("read {node}"),
             Action::Transfer(node, to) => format!("transfer {node} {to}"),
+            Action::Change(node, ask) => format!("change {node}{ask}"),
             Action::Snapshot(node, index, compact) => {
                 format!("snapshot {node} at={index} keep={}", index - compact)
             }

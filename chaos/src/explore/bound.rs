@@ -3,7 +3,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::action::Action;
+use raftkv::raft::{Config, NodeId};
+
+use super::{action::Action, key::NODES};
 
 /// How often each thing may happen in one behaviour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Budget {
     pub reads: u8,
     /// Hand-overs of leadership.
     pub transfers: u8,
+    /// Changes of the members, of one that is to come, one that is to go, or both at once.
+    pub changes: u8,
     /// Snapshots that nodes take. How often one is offered, fetched and installed follows.
     pub snapshots: u8,
     /// Crashes, each with a restart.
@@ -56,6 +60,10 @@ pub enum Disks {
 pub struct Bound {
     /// What it is called.
     pub name: &'static str,
+    /// Node 0 and so many in all vote at the start; the others wait to be added. With fewer than
+    /// three no snapshot is taken: one that is older than its own addition would not know who
+    /// the members are.
+    pub voters: u8,
     /// Whether node 0 leads term 1 at the start, and its no-op is everywhere committed.
     pub elected: bool,
     /// What becomes of pre-votes.
@@ -87,6 +95,7 @@ impl Budget {
             Action::Propose(_) => &mut used.proposals,
             Action::Read(_) => &mut used.reads,
             Action::Transfer(..) => &mut used.transfers,
+            Action::Change(..) => &mut used.changes,
             Action::Snapshot(..) => &mut used.snapshots,
             Action::Crash(..) => &mut used.crashes,
             Action::Duplicate(_) => &mut used.duplicates,
@@ -104,7 +113,7 @@ impl Budget {
 
     /// All counts, in a fixed order.
     #[must_use]
-    pub fn counts(&self) -> [u8; 10] {
+    pub fn counts(&self) -> [u8; 11] {
         [
             self.campaigns,
             self.heartbeats,
@@ -112,11 +121,19 @@ impl Budget {
             self.proposals,
             self.reads,
             self.transfers,
+            self.changes,
             self.snapshots,
             self.crashes,
             self.duplicates,
             self.losses,
         ]
+    }
+}
+
+impl Bound {
+    /// Configuration 0.
+    pub(super) fn first_config(&self) -> Config {
+        Config::new((0..u64::from(self.voters)).map(NodeId))
     }
 }
 
@@ -131,6 +148,7 @@ impl Display for Bound {
             "proposals",
             "reads",
             "transfers",
+            "changes",
             "snapshots",
             "crashes",
             "duplicates",
@@ -142,6 +160,9 @@ impl Display for Bound {
         }
         if self.in_flight < UNLIMITED {
             write!(f, " in-flight={}", self.in_flight)?;
+        }
+        if usize::from(self.voters) < NODES {
+            write!(f, " voters={}", self.voters)?;
         }
         let start = if self.elected { " elected" } else { "" };
         let (pre_votes, disks) = (self.pre_votes, self.disks);

@@ -9,6 +9,7 @@ const NONE: Budget = Budget {
     proposals: 0,
     reads: 0,
     transfers: 0,
+    changes: 0,
     snapshots: 0,
     crashes: 0,
     duplicates: 0,
@@ -18,6 +19,7 @@ const NONE: Budget = Budget {
 /// From an empty cluster, with every message and every write apart.
 const FULL: Bound = Bound {
     name: "",
+    voters: 3,
     elected: false,
     pre_votes: PreVotes::Sent,
     disks: Disks::Apart,
@@ -212,6 +214,87 @@ pub const BOUNDS: &[Bound] = &[
         ..APART
     },
     Bound {
+        name: "change",
+        budget: Budget {
+            campaigns: 1,
+            changes: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "change-of-two",
+        voters: 2,
+        budget: Budget {
+            campaigns: 1,
+            changes: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "change-commanded",
+        budget: Budget {
+            campaigns: 1,
+            proposals: 1,
+            changes: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "change-and-snapshot",
+        budget: Budget {
+            campaigns: 1,
+            changes: 1,
+            snapshots: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "change-of-two-apart",
+        voters: 2,
+        elected: true,
+        budget: Budget {
+            campaigns: 1,
+            changes: 1,
+            crashes: 1,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
+        name: "change-of-two-rivals",
+        voters: 2,
+        budget: Budget {
+            campaigns: 2,
+            changes: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "change-rivals",
+        budget: Budget {
+            campaigns: 2,
+            changes: 1,
+            ..NONE
+        },
+        ..LED
+    },
+    Bound {
+        name: "change-apart",
+        elected: true,
+        budget: Budget {
+            campaigns: 1,
+            changes: 1,
+            crashes: 1,
+            ..NONE
+        },
+        ..APART
+    },
+    Bound {
         name: "three-apart",
         budget: Budget {
             campaigns: 3,
@@ -242,6 +325,7 @@ pub const BOUNDS: &[Bound] = &[
             proposals: 2,
             reads: 1,
             transfers: 1,
+            changes: 1,
             snapshots: 1,
             crashes: 1,
             duplicates: 1,

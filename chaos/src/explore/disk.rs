@@ -2,7 +2,7 @@
 //! keeps any prefix of what waits. It numbers from 0 at the newest durable write, as
 //! [`raftkv::raft::canonical::reduce`] does.
 
-use raftkv::raft::{Entry, HardState, Index, Log, LogPos, Saved, Seq, Snapshot};
+use raftkv::raft::{Config, Entry, EntryKind, HardState, Index, Log, LogPos, Saved, Seq, Snapshot};
 
 use super::key::{self, Names};
 
@@ -52,19 +52,40 @@ impl Image {
         self.get(pos.index).is_some_and(|entry| entry.pos == pos)
     }
 
-    /// What a node that starts on this image is given.
-    pub fn saved(&self) -> Saved {
+    /// All that it says about members, with the places, the newest first.
+    fn configs_back_from(&self, upto: Index) -> impl Iterator<Item = (Index, Config)> {
+        let entries = self.entries[..place(upto)].iter().rev();
+        let configs = entries.filter(|entry| entry.kind == EntryKind::CONFIG);
+        configs.map(|entry| {
+            let config = Config::decode(&entry.data);
+            (entry.pos.index, config.expect("our own"))
+        })
+    }
+
+    /// Who the members are as of the entry at `upto`, and where that stands (§6). They were these
+    /// `first`.
+    pub fn config(&self, first: &Config, upto: Index) -> (Index, Config) {
+        let newest = self.configs_back_from(upto).next();
+        newest.unwrap_or_else(|| (Index::ZERO, first.clone()))
+    }
+
+    /// What a node that starts on this image is given, where the members were these `first`.
+    pub fn saved(&self, first: &Config) -> Saved {
         let pos = |index| self.get(index).map_or(LogPos::ZERO, |entry| entry.pos);
         let mut log = Log::after(pos(self.base));
         for entry in &self.entries[place(self.base)..] {
             log.push(entry.pos.term, entry.data.len() as u64);
         }
         let is_there = self.included > Index::ZERO;
+        let configs = self.configs_back_from(self.last().index);
+        let mut configs: Vec<_> = configs.filter(|(at, _)| *at > self.base).collect();
+        configs.reverse();
         Saved {
             hard: self.hard,
             log,
             snapshot: is_there.then(|| snapshot_of(pos(self.included))),
-            ..Saved::default()
+            config: is_there.then(|| self.config(first, self.included).1),
+            configs,
         }
     }
 
@@ -190,7 +211,7 @@ impl Disk {
     /// What the node reads follows from the rest.
     pub fn encode(&self, names: &Names, out: &mut Vec<u8>) {
         key::hard(self.durable.hard, names, out);
-        key::entries(&self.durable.entries, out);
+        key::entries(&self.durable.entries, names, out);
         key::number(self.durable.included.0, out);
         key::number(self.durable.base.0, out);
         key::number(self.pending.len() as u64, out);
@@ -204,11 +225,11 @@ impl Disk {
                     }
                     Record::Entry(entry) => {
                         out.push(1);
-                        key::entry(entry, out);
+                        key::entry(entry, names, out);
                     }
                     Record::Install(entries) => {
                         out.push(2);
-                        key::entries(entries, out);
+                        key::entries(entries, names, out);
                     }
                 }
             }

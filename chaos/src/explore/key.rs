@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use raftkv::raft::{Entry, HardState, LogPos, NodeId};
+use raftkv::raft::{Config, Entry, EntryKind, HardState, LogPos, NodeId};
 
 /// The members of the cluster that is searched.
 pub const NODES: usize = 3;
@@ -151,16 +151,31 @@ pub fn hard(hard: HardState, names: &Names, out: &mut Vec<u8>) {
     optional_node(hard.vote, names, out);
 }
 
-pub fn entry(entry: &Entry, out: &mut Vec<u8>) {
+/// Who the members are is told by their new names.
+pub fn entry(entry: &Entry, names: &Names, out: &mut Vec<u8>) {
     position(entry.pos, out);
     number(u64::from(entry.kind.0), out);
+    if entry.kind == EntryKind::CONFIG {
+        return config(&Config::decode(&entry.data).expect("our own"), names, out);
+    }
     number(entry.data.len() as u64, out);
     out.extend_from_slice(&entry.data);
 }
 
-pub fn entries(list: &[Entry], out: &mut Vec<u8>) {
+/// Addresses and incarnations there are none.
+fn config(config: &Config, names: &Names, out: &mut Vec<u8>) {
+    let mut places = [0; NODES];
+    for (name, id) in names.iter().zip((0..).map(NodeId)) {
+        let member = config.members().get(&id);
+        let gone = 8 + u8::from(config.retired().contains(&id));
+        places[index_of(*name)] = member.map_or(gone, |member| member.suffrage as u8);
+    }
+    out.extend(places);
+}
+
+pub fn entries(list: &[Entry], names: &Names, out: &mut Vec<u8>) {
     number(list.len() as u64, out);
-    list.iter().for_each(|one| entry(one, out));
+    list.iter().for_each(|one| entry(one, names, out));
 }
 
 pub fn index_of(id: NodeId) -> usize {

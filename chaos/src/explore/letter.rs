@@ -40,7 +40,7 @@ impl Encode for Letter {
                 out.push(0);
                 key::position(append.prev, out);
                 key::number(append.commit.0, out);
-                key::entries(&append.entries, out);
+                key::entries(&append.entries, names, out);
             }
             Message::AppendReply { outcome, .. } => {
                 out.push(1);

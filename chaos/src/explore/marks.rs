@@ -8,7 +8,7 @@ use raftkv::raft::{Note, StepDown, VoteDenial};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks(u64);
 
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 45] = [
     "Campaign",
     "VoteGranted",
     "VoteDenied/StaleTerm",
@@ -47,6 +47,13 @@ const NAMES: [&str; 38] = [
     "CommittedLater",
     "CrashLostWrite",
     "CrashKeptPart",
+    "SteppedDown/Removed",
+    "ConfigAppended",
+    "ConfigUndone",
+    "ConfigCommitted",
+    "CaughtUp",
+    "ChangeDone",
+    "NotAVoter",
 ];
 
 impl Marks {
@@ -63,9 +70,6 @@ impl Marks {
             Note::VoteDenied { why, .. } => denied(*why),
             Note::Elected => "Elected",
             Note::ElectionLost => "ElectionLost",
-            Note::SteppedDown {
-                why: StepDown::Removed,
-            } => return,
             Note::SteppedDown { why } => stepped_down(*why),
             Note::StaleLeader { .. } => "StaleLeader",
             Note::AppendRefused { .. } => "AppendRefused",
@@ -88,14 +92,14 @@ impl Marks {
             Note::SnapshotWanted { .. } => "SnapshotWanted",
             Note::SnapshotNotNeeded { .. } => "SnapshotNotNeeded",
             Note::SnapshotInstalled { .. } => "SnapshotInstalled",
-            Note::ConfigAppended { .. }
-            | Note::ConfigUndone
-            | Note::ConfigCommitted { .. }
-            | Note::CaughtUp { .. }
-            | Note::ChangeDone { .. }
-            | Note::ChangeGivenUp
-            | Note::NotAVoter
-            | Note::Impossible { .. } => return,
+            Note::ConfigAppended { .. } => "ConfigAppended",
+            Note::ConfigUndone => "ConfigUndone",
+            Note::ConfigCommitted { .. } => "ConfigCommitted",
+            Note::CaughtUp { .. } => "CaughtUp",
+            Note::ChangeDone { .. } => "ChangeDone",
+            Note::NotAVoter => "NotAVoter",
+            // Here time stands still, and a new voter is waited for as long as it takes.
+            Note::ChangeGivenUp | Note::Impossible { .. } => return,
         });
     }
 
@@ -140,7 +144,8 @@ fn stepped_down(why: StepDown) -> &'static str {
     match why {
         StepDown::HigherTerm(_) => "SteppedDown/HigherTerm",
         StepDown::LeaderExists(_) => "SteppedDown/LeaderExists",
-        StepDown::NoQuorum | StepDown::Removed => "SteppedDown/NoQuorum",
+        StepDown::NoQuorum => "SteppedDown/NoQuorum",
+        StepDown::Removed => "SteppedDown/Removed",
     }
 }
 

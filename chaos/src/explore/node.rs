@@ -6,8 +6,9 @@ use raftkv::raft::{
 };
 
 use super::{
+    bound::Bound,
     disk::{Disk, Image},
-    key::{self, Encode, NODES, Names},
+    key::{self, Encode, Names},
     letter::Letter,
 };
 
@@ -36,13 +37,17 @@ pub struct Node {
     pub status: Status,
 }
 
-/// Configuration 0.
-pub(super) fn first_config() -> Config {
-    Config::new((0..NODES as u64).map(NodeId))
+/// Who waits to be added knows of no member.
+pub fn first_config(id: NodeId, bound: &Bound) -> Config {
+    let first = bound.first_config();
+    match first.contains(id) {
+        true => first,
+        false => Config::default(),
+    }
 }
 
-fn options(id: NodeId) -> Options {
-    let mut options = Options::new(id, first_config(), 0);
+fn options(id: NodeId, bound: &Bound) -> Options {
+    let mut options = Options::new(id, first_config(id, bound), 0);
     options.election_timeout_ticks = ELECTION_TIMEOUT_TICKS;
     options.heartbeat_ticks = HEARTBEAT_TICKS;
     options
@@ -50,13 +55,14 @@ fn options(id: NodeId) -> Options {
 
 impl Node {
     /// A member that has never run.
-    pub fn new(id: NodeId) -> Node {
-        Node::start(id, Disk::default())
+    pub fn new(id: NodeId, bound: &Bound) -> Node {
+        Node::start(id, Disk::default(), bound)
     }
 
     /// A member that starts on what its disk holds.
-    pub fn start(id: NodeId, disk: Disk) -> Node {
-        let raft = Raft::restore(options(id), disk.durable.saved());
+    pub fn start(id: NodeId, disk: Disk, bound: &Bound) -> Node {
+        let saved = disk.durable.saved(&bound.first_config());
+        let raft = Raft::restore(options(id, bound), saved);
         let mut node = Node {
             status: raft.status(),
             raft,

@@ -1,7 +1,11 @@
 //! What has happened so far, as no single node knows it, and the rules that need it (Figure 3).
 //! It is part of a world and of its key: two worlds with other pasts are not the same.
 
-use raftkv::raft::{Entry, Index, LogPos, NodeId, RoleName, Status, Term, Token};
+use raftkv::raft::{
+    Config, Entry, EntryKind, Index, LogPos, NodeId, RoleName, Status, Term, Token,
+};
+
+use crate::invariants::majorities;
 
 use super::{
     bound::Budget,
@@ -39,9 +43,15 @@ fn ensure(holds: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
     }
 }
 
+/// Whether those of whom this holds are a majority, of both halves where there are two (§6).
+fn is_quorum(config: &Config, holds: impl Fn(NodeId) -> bool) -> bool {
+    let count = |of: &[NodeId]| of.iter().filter(|&&node| holds(node)).count();
+    majorities(config).iter().all(|of| count(of) > of.len() / 2)
+}
+
 impl Past {
-    /// A node took office: Election Safety (§5.2) and Leader Completeness (§5.4).
-    pub fn elected(&mut self, leader: &View, all: &[View]) -> Result<(), String> {
+    /// A node took office by this configuration: Election Safety (§5.2) and Leader Completeness (§5.4).
+    pub fn elected(&mut self, leader: &View, all: &[View], config: &Config) -> Result<(), String> {
         let (id, term) = (leader.status.id, leader.status.hard.term);
         let place = usize::try_from(term.0 - 1).expect("a small term");
         if self.leaders.len() <= place {
@@ -52,20 +62,26 @@ impl Past {
             format!("Election Safety: n{first} and n{id} both lead term {term}")
         })?;
         // Who has gone on to a later term may have voted in this one.
-        let votes = all.iter().filter(|node| {
-            let hard = node.durable.hard;
+        let voted = |voter: NodeId| {
+            let hard = all[key::index_of(voter)].durable.hard;
             hard.term > term || hard.term == term && hard.vote == Some(id)
-        });
-        let votes = votes.count();
-        ensure(votes > NODES / 2, || {
-            format!("Election Safety: n{id} leads term {term} with {votes} votes on disk")
+        };
+        ensure(is_quorum(config, voted), || {
+            format!("Election Safety: n{id} leads term {term} without a majority of {config}")
         })?;
         self.complete(leader)
     }
 
     /// What a node newly commits: an entry of the leader's own term, on a majority of disks
-    /// (§5.4.2), and at each index what every other node commits (State Machine Safety).
-    pub fn commits(&mut self, before: Index, node: &View, all: &[View]) -> Result<(), String> {
+    /// (§5.4.2), of both halves while the configuration is joint (§6), and at each index what
+    /// every other node commits (State Machine Safety).
+    pub fn commits(
+        &mut self,
+        before: Index,
+        node: &View,
+        all: &[View],
+        config: &Config,
+    ) -> Result<(), String> {
         let (id, term) = (node.status.id, node.status.hard.term);
         for index in (before.0 + 1..=node.status.commit.0).map(Index) {
             let entry = node.log.get(index).ok_or("committed beyond the log")?;
@@ -83,14 +99,27 @@ impl Past {
             ensure(newest.pos.term == term, || {
                 format!("§5.4.2: [{newest}] is committed by counting in term {term}")
             })?;
-            let holders = all.iter().filter(|node| node.durable.holds(entry.pos));
-            let copies = holders.count();
-            ensure(copies > NODES / 2, || {
-                format!("committed on a majority: [{entry}] is on {copies} disks")
+            let holds = |node| all[key::index_of(node)].durable.holds(entry.pos);
+            ensure(is_quorum(config, holds), || {
+                format!("committed on a majority: [{entry}] is not on one of {config}")
             })?;
             self.committed.push((entry.clone(), term));
         }
         Ok(())
+    }
+
+    /// A leader puts a configuration into its log only when the one before it has committed, and
+    /// an entry of its own term (§6; the single-server bug of 2015).
+    pub fn reconfigures(&self, leader: &View, before: Index) -> Result<(), String> {
+        let (id, term) = (leader.status.id, leader.status.hard.term);
+        let commit = leader.status.commit;
+        ensure(before <= commit, || {
+            format!("Configuration: n{id} appends one, that at {before} is not committed")
+        })?;
+        let newest = leader.log.get(commit).map(|entry| entry.pos.term);
+        ensure(newest == Some(term), || {
+            format!("Configuration: n{id} appends one before it has committed in term {term}")
+        })
     }
 
     /// State Machine Safety: what a node applies is what is committed there, and on its disk.
@@ -115,6 +144,17 @@ impl Past {
             format!("a snapshot of {pos}, which is not committed")
         })?;
         Ok(entries)
+    }
+
+    /// Who the members are as of the entry at `upto`, if they were these `first`.
+    pub fn config(&self, first: &Config, upto: Index) -> Config {
+        let upto = key::index_of(NodeId(upto.0));
+        let mut entries = self.committed[..upto].iter().rev();
+        let newest = entries.find_map(|(entry, _)| {
+            let is_config = entry.kind == EntryKind::CONFIG;
+            is_config.then(|| Config::decode(&entry.data).expect("our own"))
+        });
+        newest.unwrap_or_else(|| first.clone())
     }
 
     /// Leader Completeness (§5.4): what is committed in a term is in the log of a leader of any
@@ -195,7 +235,7 @@ impl Encode for Past {
         }
         key::number(self.committed.len() as u64, out);
         for (entry, term) in &self.committed {
-            key::entry(entry, out);
+            key::entry(entry, names, out);
             key::number(term.0, out);
         }
         // One node's reads in the order of their arrival; those of different nodes in no order.

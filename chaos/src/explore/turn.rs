@@ -9,7 +9,10 @@ use raftkv::raft::{
     Status, Token, VoteKind, invariants,
 };
 
+use crate::invariants::{leads_to, majorities};
+
 use super::{
+    action::Ask,
     bound::{Bound, Disks, PreVotes},
     disk::{Image, snapshot_of},
     key::{self, NODES},
@@ -96,6 +99,31 @@ impl<'a> Turn<'a> {
         self.feed(Input::Read { tokens })
     }
 
+    /// A change of the members is asked for.
+    pub fn change(&mut self, ask: Ask) -> Checked {
+        let (token, change) = (Token(0), ask.change());
+        self.feed(Input::Reconfigure { token, change })
+    }
+
+    /// Enough of the others grant their pre-votes, by whatever configuration these count.
+    pub fn win_pre_votes(&mut self) -> Checked {
+        let term = self.node.status.hard.term.next();
+        let id = self.id;
+        let others = (0..NODES as u64).map(NodeId).filter(|&node| node != id);
+        for from in others {
+            if self.node.raft.status().role != RoleName::PreCandidate {
+                break;
+            }
+            let message = Message::VoteReply {
+                term,
+                granted: true,
+                pre_vote: true,
+            };
+            self.feed(Input::Receive { from, message })?;
+        }
+        Ok(())
+    }
+
     /// The oldest so many writes become durable, then the FSM is told.
     pub fn persist(&mut self, writes: usize) -> Checked {
         self.sync(writes)?;
@@ -135,7 +163,8 @@ impl<'a> Turn<'a> {
     pub fn fetch(&mut self) -> Checked {
         let pos = self.node.wanted.ok_or("nothing is wanted")?;
         let snapshot = snapshot_of(pos);
-        let config = first_config();
+        // It holds what every log has up to there.
+        let config = self.past.config(&self.bound.first_config(), pos.index);
         self.feed(Input::SnapshotFetched { snapshot, config })
     }
 
@@ -150,12 +179,12 @@ impl<'a> Turn<'a> {
         }
         let mut disk = self.node.disk.clone();
         disk.crash(kept)?;
-        self.node = Node::start(self.id, disk);
+        self.node = Node::start(self.id, disk, self.bound);
         invariants::check(&self.node.raft);
         if self.past.has_reads() {
             self.past.to_mut().reads_forgotten(self.id);
         }
-        Ok(())
+        self.in_force(&self.node.raft.status())
     }
 
     /// One input, and all that follows from it at once.
@@ -198,10 +227,51 @@ impl<'a> Turn<'a> {
             self.past.to_mut().enters(after.hard.term);
         }
         self.look(&before, &after)?;
+        if after.last != before.last || after.config_at != before.config_at {
+            self.in_force(&after)?;
+        }
         for effect in effects {
             self.run(effect, &before, &after)?;
         }
         Ok(())
+    }
+
+    /// I9: the configuration in force is the last in the log, committed or not (§6), and follows
+    /// from the one before it.
+    fn in_force(&self, after: &Status) -> Checked {
+        let first = match after.snapshot {
+            Index::ZERO => first_config(self.id, self.bound),
+            _ => self.bound.first_config(),
+        };
+        let log = &self.node.disk.view;
+        let (at, config) = log.config(&first, after.last.index);
+        if *after.config != config {
+            let (id, found) = (self.id, &after.config);
+            return Err(format!(
+                "Configuration: n{id} goes by {found}, its log says {config}"
+            ));
+        }
+        if at == Index::ZERO {
+            return Ok(());
+        }
+        let (before, old) = log.config(&self.bound.first_config(), at.before());
+        if !leads_to(&majorities(&old), &majorities(&config)) {
+            return Err(format!("Configuration: {config} follows {old} in a log"));
+        }
+        let durable = &self.node.disk.durable;
+        let leader = View {
+            status: after,
+            log,
+            durable,
+        };
+        // What it found when it took office others had put there.
+        let own = log
+            .get(at)
+            .is_some_and(|entry| entry.pos.term == after.hard.term);
+        match after.role == RoleName::Leader && own && at > after.commit {
+            true => self.past.reconfigures(&leader, before),
+            false => Ok(()),
+        }
     }
 
     /// Checks what a change of role or of the commit index could have broken.
@@ -219,12 +289,17 @@ impl<'a> Turn<'a> {
             _ if place == key::index_of(self.id) => View { ..me },
             _ => self.world.nodes[place].view(),
         });
+        // What it appended in this step, it can have counted nothing by.
+        let first = self.bound.first_config();
+        let (_, config) = me
+            .log
+            .config(&first, before.last.index.min(after.last.index));
         let past = self.past.to_mut();
         if takes_office {
-            past.elected(&me, &all)?;
+            past.elected(&me, &all, &config)?;
         }
         let known = past.committed.len();
-        past.commits(before.commit, &me, &all)?;
+        past.commits(before.commit, &me, &all, &config)?;
         if past.committed[known..].iter().any(|(_, term)| term.0 > 1) {
             self.marks.set("CommittedLater");
         }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use raftkv::raft::{Index, Input, Message, NodeId, RoleName, Status, Term, canonical};
+use raftkv::raft::{Config, Index, Input, Message, NodeId, RoleName, Status, Term, canonical};
 
 use super::{
-    action::{Action, id},
+    action::{Action, Ask, id},
     bound::{Bound, PreVotes, UNLIMITED},
     key::{Interner, Keyed, NODES, RENAMINGS, index_of},
     letter::Letter,
@@ -57,7 +57,7 @@ impl World {
     /// Where the bound's behaviours begin.
     pub fn start(bound: &Bound, parts: &mut Parts) -> Result<World, String> {
         let mut world = World {
-            nodes: [0, 1, 2].map(|n| parts.nodes.intern(Node::new(NodeId(n)))),
+            nodes: [0, 1, 2].map(|n| parts.nodes.intern(Node::new(NodeId(n), bound))),
             letters: Vec::new(),
             past: parts.pasts.intern(Past::default()),
         };
@@ -154,12 +154,13 @@ impl World {
             if used.heartbeats < most.heartbeats {
                 out.push(Action::Heartbeat(n));
             }
-            if used.step_downs < most.step_downs {
+            let alone = node.status.config.voters().all(|voter| voter == id(n));
+            if used.step_downs < most.step_downs && !alone {
                 out.push(Action::StepDown(n));
             }
             return;
         }
-        if used.campaigns < most.campaigns {
+        if used.campaigns < most.campaigns && canonical::may_campaign(&node.raft) {
             out.push(Action::Campaign(n));
         }
         if canonical::hears_leader(&node.raft) {
@@ -184,6 +185,9 @@ impl World {
         if used.transfers < most.transfers {
             let others = (0..NODES as u8).filter(|&other| other != n);
             out.extend(others.map(|other| Action::Transfer(n, other)));
+        }
+        if used.changes < most.changes {
+            out.extend(asks(&node.status.config).map(|ask| Action::Change(n, ask)));
         }
     }
 
@@ -229,14 +233,11 @@ impl World {
                 let Letter { from, to, message } = Letter::clone(&self.letters[place]);
                 (to, Some(Input::Receive { from, message }))
             }
-            Action::PreWin(n) => {
-                let term = self.nodes[usize::from(n)].status.hard.term.next();
-                (id(n), Some(answer(n, term, true)))
-            }
-            Action::PreDenied(n, term) => (id(n), Some(answer(n, Term(u64::from(term)), false))),
+            Action::PreDenied(n, term) => (id(n), Some(denial(n, Term(u64::from(term))))),
             Action::Heartbeat(n) => (id(n), Some(Input::Tick)),
             Action::Transfer(n, to) => (id(n), Some(Input::Transfer { to: Some(id(to)) })),
             Action::Campaign(n) | Action::Lapse(n) | Action::StepDown(n) => (id(n), None),
+            Action::PreWin(n) | Action::Change(n, _) => (id(n), None),
             Action::Propose(n) | Action::Read(n) => (id(n), None),
             Action::Snapshot(n, ..) | Action::Fetch(n) => (id(n), None),
             Action::Persist(n, _) | Action::Crash(n, _) => (id(n), None),
@@ -248,6 +249,8 @@ impl World {
             Action::StepDown(_) => turn.step_down()?,
             Action::Propose(_) => turn.propose()?,
             Action::Read(_) => turn.read()?,
+            Action::PreWin(_) => turn.win_pre_votes()?,
+            Action::Change(_, ask) => turn.change(ask)?,
             Action::Snapshot(_, index, compact) => {
                 let [index, compact] = [index, compact].map(|n| Index(u64::from(n)));
                 turn.take_snapshot(index, compact)?;
@@ -345,13 +348,26 @@ impl World {
     }
 }
 
-/// An answer to this node's request for a pre-vote. Which other node gives it makes no difference.
-fn answer(n: u8, term: Term, granted: bool) -> Input {
+/// All changes of one node that comes, one that goes, or both.
+fn asks(config: &Config) -> impl Iterator<Item = Ask> {
+    let voters: Vec<u8> = (0..NODES as u8).filter(|&n| config.votes(id(n))).collect();
+    let can_come = |&n: &u8| !config.contains(id(n)) && !config.retired().contains(&id(n));
+    let comes: Vec<u8> = (0..NODES as u8).filter(can_come).collect();
+    let or_none = |nodes: Vec<u8>| nodes.into_iter().map(Some).chain([None]);
+    let pairs = or_none(comes).flat_map(move |add| {
+        let removals = or_none(voters.clone());
+        removals.map(move |remove| Ask { add, remove })
+    });
+    pairs.filter(|ask| ask.add.is_some() || ask.remove.is_some())
+}
+
+/// A refusal of the pre-vote that this node asked for. Whose it is makes no difference.
+fn denial(n: u8, term: Term) -> Input {
     Input::Receive {
         from: id((n + 1) % NODES as u8),
         message: Message::VoteReply {
             term,
-            granted,
+            granted: false,
             pre_vote: true,
         },
     }

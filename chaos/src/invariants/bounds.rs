@@ -6,10 +6,13 @@ use raftkv::raft::NodeId;
 use super::hold;
 use crate::sim::Micros;
 
-/// What all nodes together may send in a second of virtual time, for each member and each request
-/// of a client; generous, since a spin exceeds any such number.
+/// What all nodes together may send in a second of virtual time for each member, and for each
+/// request of a client; generous, since a spin exceeds any such number.
 const SENT_PER_NODE_AND_SECOND: u64 = 4_000;
 const SENT_PER_REQUEST: u64 = 200;
+/// Where the network reorders, each entry of a log that is far behind can have cost a window of
+/// appends that came before it, and were refused.
+const SENT_PER_ENTRY: u64 = 64;
 /// How much may be due at one moment.
 const EVENTS_AT_ONCE: u64 = 100_000;
 
@@ -50,6 +53,11 @@ impl Bounds {
     /// A tick of one node, 10 ms of its time.
     pub(crate) fn tick(&mut self) {
         self.allowed += SENT_PER_NODE_AND_SECOND / 100;
+    }
+
+    /// So many entries went into the log of a node.
+    pub(crate) fn wrote(&mut self, entries: u64) {
+        self.allowed += entries * SENT_PER_ENTRY;
     }
 
     pub(crate) fn request(&mut self) {

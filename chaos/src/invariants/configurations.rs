@@ -35,7 +35,8 @@ pub(crate) struct Configurations {
     numbers: BTreeMap<u64, Number>,
 }
 
-fn majorities(config: &Config) -> Vec<Vec<NodeId>> {
+/// The majorities that decide by this configuration.
+pub(crate) fn majorities(config: &Config) -> Vec<Vec<NodeId>> {
     let with = |is: fn(&Member) -> bool| -> Vec<NodeId> {
         let members = config.members().iter();
         let voters = members.filter(|(_, member)| is(member));
@@ -46,6 +47,16 @@ fn majorities(config: &Config) -> Vec<Vec<NodeId>> {
     match old == new {
         true => vec![old],
         false => vec![old, new],
+    }
+}
+
+/// §6: those of C_old lead to those of C_old,new, and these to those of C_new.
+pub(crate) fn leads_to(from: &[Vec<NodeId>], to: &[Vec<NodeId>]) -> bool {
+    match (from, to) {
+        ([old], [new]) => old == new,
+        ([old], [first, _]) => old == first,
+        ([_, last], [new]) => last == new,
+        _ => from == to,
     }
 }
 
@@ -119,7 +130,7 @@ impl Configurations {
         number
     }
 
-    /// §6: C_old, C_old,new, C_new. And no id is ever used twice.
+    /// By the rules a configuration may follow the one before it, and no id is ever used twice.
     fn is_step(&self, before: Number, config: &Config) {
         let Known {
             config: old,
@@ -127,13 +138,11 @@ impl Configurations {
             ..
         } = self.of(before);
         let to = majorities(config);
-        let is_step = match (from.as_slice(), to.as_slice()) {
-            ([old], [new]) => old == new,
-            ([old], [first, _]) => old == first,
-            ([_, last], [new]) => last == new,
-            _ => from == &to,
-        };
-        hold!(Configuration, is_step, "{config} follows {old} in a log");
+        hold!(
+            Configuration,
+            leads_to(from, &to),
+            "{config} follows {old} in a log"
+        );
         let gone = old.members().keys().filter(|&&id| !config.contains(id));
         let mut retired = old.retired().iter().chain(gone);
         let used_twice =

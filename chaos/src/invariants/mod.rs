@@ -37,7 +37,7 @@ use raftkv::{
 
 pub(crate) use self::{
     bounds::Bounds,
-    configurations::Configurations,
+    configurations::{Configurations, leads_to, majorities},
     durability::{Damage, Opened, opened},
     read_rule::Asked,
     shadow::Shadow,

@@ -309,7 +309,7 @@ impl Run {
         let at_once = self.plan.settings.append_max_bytes / entry_bytes;
         let append = behind / at_once.max(1) * ROUND_TRIP;
         match self.plan.settings.snapshots {
-            Some(_) => append + INSTALL + self.sim.retries_at().saturating_sub(self.sim.now()),
+            Some(_) => append + INSTALL + self.sim.snapshots_rest_for(),
             None => append,
         }
     }

@@ -354,10 +354,14 @@ impl Sim {
         host.disk.set_full(full);
     }
 
-    /// When all nodes that are up try again to take or fetch what they could not.
-    pub(crate) fn retries_at(&self) -> Micros {
-        let up = self.hosts.iter().filter(|host| host.replica.is_some());
-        up.map(|host| host.retries_at).max().unwrap_or(0)
+    /// How long until all nodes that are up try again to take or fetch what they could not.
+    pub(crate) fn snapshots_rest_for(&self) -> Micros {
+        let hosts = self.hosts.iter().zip(&self.settings.tick);
+        let rests = hosts.filter_map(|(host, tick)| {
+            let ticks = host.replica.as_ref()?.snapshot_retry_ticks();
+            Some(u64::from(ticks) * tick)
+        });
+        rests.max().unwrap_or(0)
     }
 
     /// Damages the disk of a node that is down. Returns whether there was anything to damage.

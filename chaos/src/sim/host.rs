@@ -85,8 +85,6 @@ pub(super) struct Host {
     pub(super) is_full: bool,
     /// It was so when the process started, which then has no segment in reserve.
     pub(super) started_full: bool,
-    /// After a failure nothing is tried with snapshots until then.
-    pub(super) retries_at: Micros,
     /// The work that is under way beside the loop.
     pub(super) job: Option<Job<MemoryMedia>>,
     /// It is over, and the loop has not learnt it.
@@ -136,7 +134,6 @@ impl Host {
             slow_jobs: 0,
             is_full: false,
             started_full: false,
-            retries_at: 0,
             job: None,
             is_job_over: false,
             work_on: WorkOn::Taken,
@@ -195,7 +192,6 @@ impl Host {
         self.failures.clear();
         self.job_failures.clear();
         self.disk.take_failures();
-        self.retries_at = 0;
         if self.disk.stopped().is_none() {
             self.disk.forget_faults();
         }

@@ -8,11 +8,8 @@ use raftkv::{
 };
 use raftkv_wal::MemoryMedia;
 
-use super::{engine::Sim, fault::Fault, mark::Mark, settings::TICK, turn::Phase};
+use super::{engine::Sim, fault::Fault, mark::Mark, turn::Phase};
 use crate::invariants::{Step, hold, index_of};
-
-/// How long the shipped replica tries nothing with snapshots after a failure.
-const RETRY_TICKS: u64 = 500;
 
 impl Sim {
     /// Everything that is checked after a step.
@@ -30,6 +27,9 @@ impl Sim {
         for written in out.writes.drain(..) {
             let entry = |index| replica.encoded_entry(index).to_vec();
             let shadow = &mut self.shadows[at];
+            if let Some(range) = &written.entries {
+                self.bounds.wrote(range.end().0 - range.start().0 + 1);
+            }
             self.checks
                 .wrote(before, after, &written, shadow, disk.writes(), entry);
         }
@@ -117,7 +117,6 @@ impl Sim {
         for warning in out.warnings.drain(..) {
             let failure = failures.next();
             hold!(Assertion, failure.is_some(), "n{id} warns: {warning}");
-            self.hosts[index_of(id)].retries_at = self.queue.now() + RETRY_TICKS * TICK;
             self.hits.count(Fault::of_disk(failure.expect("just seen")));
             self.note_line(Some(id), || format!("warns: {warning}"));
         }
