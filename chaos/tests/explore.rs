@@ -83,6 +83,27 @@ fn every_snapshot_beside_two_commands_keeps_the_rules() {
 }
 
 #[test]
+fn every_change_of_three_members_beside_an_election_keeps_the_rules() {
+    let outcome = exhaust(&bound("change"), 2);
+    happened(
+        &outcome,
+        &[
+            "ConfigAppended",
+            "ConfigUndone",
+            "ConfigCommitted",
+            "ChangeDone",
+            "TransferBegun",
+        ],
+    );
+}
+
+#[test]
+fn every_change_of_two_members_and_one_that_waits_keeps_the_rules() {
+    let outcome = exhaust(&bound("change-of-two"), 2);
+    happened(&outcome, &["CaughtUp", "ConfigCommitted", "ChangeDone"]);
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let count = |threads| {
         let outcome = exhaust(&bound("rivals"), threads);
@@ -131,6 +152,17 @@ fn broken_rules_are_found() {
         ("M5b", "snapshot"),
         ("M19", "snapshot-again"),
         ("M39", "snapshot"),
+        ("M12", "change"),
+        ("M13a", "change-of-two"),
+        ("M13b", "change"),
+        ("M13c", "change-of-two"),
+        ("M14a", "change"),
+        ("M14b", "change"),
+        ("M15a", "change"),
+        ("M15b", "change"),
+        ("M16", "change-of-two-apart"),
+        ("M17a", "change"),
+        ("M17b", "change-of-two"),
     ];
     for (id, name) in FOUND {
         let bug = raftkv_planted::find(id).expect("a bug of this number");
