@@ -7,11 +7,11 @@ use bytes::Bytes;
 use super::service::{Response, decode, no_answer};
 use crate::{
     grpc::{Code, Status},
-    node::{Answer, NODE_ID_MAX, NodeStatus, check_address},
+    node::{Answer, NODE_ID_MAX, NodeStatus, StageSummary, check_address},
     proto::proto::{
         Addition, CatchingUp, Committing, Done, Follower, Joint, Member, MemberChangeRequest,
-        MemberChangeResponse, MemberListRequest, MemberListResponse, Members, Refusal, StateDigest,
-        StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
+        MemberChangeResponse, MemberListRequest, MemberListResponse, Members, Refusal, Stage,
+        StateDigest, StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
         member::Suffrage, member_change_response::State, refusal, status_response::Role,
         transfer_leader_response::Outcome,
     },
@@ -184,6 +184,13 @@ fn status_response(status: &NodeStatus) -> StatusResponse {
         digest: Bytes::copy_from_slice(&digest.to_be_bytes()),
     };
     let digests = status.digests.iter();
+    let stage = |of: &StageSummary| Stage {
+        name: of.stage.name().to_owned(),
+        count: of.count,
+        p50_us: of.p50_us,
+        p99_us: of.p99_us,
+        max_us: of.max_us,
+    };
     StatusResponse {
         cluster_id: Bytes::copy_from_slice(&status.cluster_id),
         node_id: status.id.0,
@@ -213,6 +220,7 @@ fn status_response(status: &NodeStatus) -> StatusResponse {
         digests: digests
             .map(|&(index, value)| digest(index, value))
             .collect(),
+        stages: status.stages.iter().map(stage).collect(),
     }
 }
 

@@ -270,6 +270,7 @@ impl Handle {
         let sync_p99_us = self.shared.recent_syncs.lock().p99_us(Instant::now());
         NodeStatus {
             sync_p99_us,
+            stages: self.stages().summary().to_vec(),
             ..self.shared.status.lock().get()
         }
     }

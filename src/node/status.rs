@@ -13,7 +13,7 @@ use crate::{
     replica::{Digests, Replica},
 };
 
-use super::event_loop::TICK;
+use super::{event_loop::TICK, stages::StageSummary};
 
 /// What a node is and knows, as its event loop last said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct NodeStatus {
     pub election_timeout_ms: u64,
     /// 99 of 100 syncs of the log within the last minute took no longer; none without syncs.
     pub sync_p99_us: Option<u64>,
+    /// Where the time of commits goes, since the node started.
+    pub stages: Vec<StageSummary>,
     /// The state's digest as of `applied`; none while a snapshot takes the state's place.
     pub digest: Option<u128>,
     /// The state's digest as of some indices before.

@@ -177,6 +177,9 @@ fn verify_makes_from_scratch_the_digest_that_status_shows() {
                 digests.iter().all(|digest| *digest == digests[0]),
                 "{status}"
             );
+            let nodes = status["nodes"].as_array().expect("nodes").iter();
+            let sync = |node: &Value| node["stages"]["local_sync"]["count"].as_u64();
+            assert!(nodes.filter_map(sync).sum::<u64>() > 0, "{status}");
             digests[0].expect("just seen").to_owned()
         })
     });

@@ -7,7 +7,7 @@ use std::{
 
 use raftkv::{
     grpc::Code,
-    node::{Answer, Follower, NodeStatus},
+    node::{Answer, Follower, NodeStatus, Stage, StageSummary},
     proto::proto::{
         Addition, MemberChangeRequest, MemberChangeResponse, MemberListRequest, MemberListResponse,
         StatusRequest, StatusResponse, TransferLeaderRequest, TransferLeaderResponse,
@@ -79,6 +79,13 @@ fn a_node_says_how_it_is_and_asks_nobody() {
             silent_ms: 70,
         }],
         sync_p99_us: Some(1_234),
+        stages: vec![StageSummary {
+            stage: Stage::LocalSync,
+            count: 5,
+            p50_us: 110,
+            p99_us: 190,
+            max_us: 200,
+        }],
         digest: Some(5),
         digests: Arc::new([(Index(1_000), 3), (Index(2_000), 4)].into()),
         ..NodeStatus::default()
@@ -94,6 +101,9 @@ fn a_node_says_how_it_is_and_asks_nobody() {
         (2_900, 2_800, 3_000)
     );
     assert_eq!(said.sync_p99_us, Some(1_234));
+    let stage = &said.stages[0];
+    assert_eq!((stage.name.as_str(), stage.count), ("local_sync", 5));
+    assert_eq!((stage.p50_us, stage.p99_us, stage.max_us), (110, 190, 200));
     let follower = said.followers[0];
     assert_eq!((follower.node_id, follower.lag), (2, 600));
     assert_eq!(follower.last_contact_ms, 70);

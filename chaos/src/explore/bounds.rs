@@ -233,7 +233,8 @@ pub const BOUNDS: &[Bound] = &[
         ..LED
     },
     Bound {
-        name: "change-commanded",
+        name: "change-of-two-commanded",
+        voters: 2,
         budget: Budget {
             campaigns: 1,
             proposals: 1,
@@ -282,17 +283,6 @@ pub const BOUNDS: &[Bound] = &[
             ..NONE
         },
         ..LED
-    },
-    Bound {
-        name: "change-apart",
-        elected: true,
-        budget: Budget {
-            campaigns: 1,
-            changes: 1,
-            crashes: 1,
-            ..NONE
-        },
-        ..APART
     },
     Bound {
         name: "three-apart",

@@ -202,8 +202,23 @@ fn node_json(view: &View, id: u64, digest: Option<&[u8]>) -> Value {
         "last_contact_ms": follower.map(|follower| follower.last_contact_ms),
         "reachable": member.map(|_| view.is_reachable(id)),
         "sync_p99_us": status.and_then(|status| status.sync_p99_us),
+        "stages": status.map(stages_json),
         "digest": digest.map(hex),
     })
+}
+
+/// Where the time of commits goes at a node, by the names of the stages.
+fn stages_json(status: &StatusResponse) -> Value {
+    let stages = status.stages.iter().map(|stage| {
+        let numbers = json!({
+            "count": stage.count,
+            "p50_us": stage.p50_us,
+            "p99_us": stage.p99_us,
+            "max_us": stage.max_us,
+        });
+        (stage.name.clone(), numbers)
+    });
+    Value::Object(stages.collect())
 }
 
 /// The word for a member's voice.

@@ -126,6 +126,19 @@ fn digest() -> impl Strategy<Value = (ours::cluster::StateDigest, oracle::cluste
     (number(), data()).prop_map(|(index, digest)| both!(cluster::StateDigest { index, digest }))
 }
 
+fn stage() -> impl Strategy<Value = (ours::cluster::Stage, oracle::cluster::Stage)> {
+    let numbers = (number(), number(), number(), number());
+    (any::<String>(), numbers).prop_map(|(name, (count, p50_us, p99_us, max_us))| {
+        both!(cluster::Stage {
+            name,
+            count,
+            p50_us,
+            p99_us,
+            max_us
+        })
+    })
+}
+
 fn addition() -> impl Strategy<Value = (ours::cluster::Addition, oracle::cluster::Addition)> {
     (number(), any::<String>(), any::<String>(), any::<bool>()).prop_map(
         |(id, peer_address, client_address, learner)| {
@@ -371,6 +384,7 @@ proptest! {
         (election_timeout_ms, sync_p99_us) in (number(), prop::option::of(number())),
         (newest, digests) in
             (prop::option::of(digest()), prop::collection::vec(digest(), 0..4)),
+        stages in prop::collection::vec(stage(), 0..4),
     ) {
         let (mut ours, mut theirs) = both!(cluster::StatusResponse {
             cluster_id, node_id, version, uptime_ms, age_ms, peer_address, client_address, term,
@@ -386,6 +400,7 @@ proptest! {
         let (mine, other) = newest.unzip();
         (ours.digest, theirs.digest) = (mine, other.into());
         (ours.digests, theirs.digests) = digests.into_iter().unzip();
+        (ours.stages, theirs.stages) = stages.into_iter().unzip();
         agree((ours, theirs))?;
     }
 
