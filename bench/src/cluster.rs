@@ -9,6 +9,7 @@ use crate::{
     syncs::{DiskCalls, SyncCounter},
 };
 pub use program::Program;
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs::{self, File},
     io,
@@ -197,6 +198,20 @@ impl Cluster {
         self.start_all()?;
         self.ask_all(Method::Put)?;
         Ok(started.elapsed())
+    }
+
+    /// Stops a follower with SIGSTOP, for as long as the nodes run, and gives its id.
+    ///
+    /// # Errors
+    /// When no node leads, or the process has ended.
+    pub fn hang_a_follower(&mut self) -> io::Result<usize> {
+        let (leader, _) = self.leader()?;
+        let follower = (leader + 1) % NODES;
+        let process = self.nodes[follower].process.as_ref();
+        let id = process.ok_or(io::ErrorKind::NotFound)?.id();
+        let id = i32::try_from(id).ok().and_then(Pid::from_raw);
+        kill_process(id.ok_or(io::ErrorKind::InvalidData)?, Signal::STOP)?;
+        Ok(follower)
     }
 
     fn wait_until_following(&mut self, id: usize) -> io::Result<()> {

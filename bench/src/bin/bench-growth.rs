@@ -1,5 +1,5 @@
-//! `make bench-growth`: what a put costs with ever more keys, log and connections. A cost that
-//! grows with any of them grows with uptime.
+//! `make bench-growth`: what a put costs with ever more keys, log and connections, and what a
+//! follower that hangs costs. What grows with any of them grows with uptime.
 
 use bytes::Bytes;
 use clap::Parser;
@@ -34,12 +34,18 @@ const KEY_STRIDE: usize = 611_953;
 /// What the last may cost, in terms of the first.
 const GROWTH_MAX: f64 = 1.5;
 
-/// Shows what a put costs with ever more keys, log and connections.
+/// How many measurements are spread over the time in which a follower hangs.
+const SLICES: u32 = 10;
+
+/// Shows what a put costs with ever more keys, log and connections, and while a follower hangs.
 #[derive(Parser)]
 struct Options {
     /// Seconds for each number of connections.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Seconds for which a follower hangs.
+    #[arg(long, default_value_t = 60.0)]
+    hung_seconds: f64,
     /// Write the results to this file as JSON, too.
     #[arg(
         long,
@@ -78,7 +84,14 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
             by_clients(&options.directory, duration)?,
         ),
     ];
-    let report = json!({"machine": machine.json(), "commit": machine.commit, "curves": curves});
+    let hung = Duration::try_from_secs_f64(options.hung_seconds)?;
+    let hung = beside_a_hung_follower(&options.directory, hung)?;
+    let report = json!({
+        "machine": machine.json(),
+        "commit": machine.commit,
+        "curves": curves,
+        "hung_follower": hung,
+    });
     write_json(&options.json, &report)?;
     Ok(())
 }
@@ -180,4 +193,43 @@ fn by_clients(directory: &Path, duration: Duration) -> io::Result<Vec<(usize, f6
     }
     let middles = costs.into_iter().map(|costs| Spread::of(costs).middle);
     Ok(CLIENTS.into_iter().zip(middles).collect())
+}
+
+/// A follower neither answers nor reads nor closes its connections: what is for it piles up
+/// somewhere, or is dropped.
+fn beside_a_hung_follower(directory: &Path, hung: Duration) -> io::Result<Value> {
+    let directory = tempfile::tempdir_in(directory)?;
+    let mut cluster = Cluster::start(Program::raftkv(None)?, directory.path())?;
+    let call = Call::closed(Method::Put, OUTSTANDING);
+    let slice = hung / SLICES;
+    let mut all = Vec::new();
+    for _ in 0..ROUNDS {
+        all.push(run_calls(&mut cluster, call, slice, 0.0)?.ops_per_second);
+    }
+    let all = Spread::of(all);
+    let follower = cluster.hang_a_follower()?;
+    println!("\nnode {follower} hangs; puts so far, puts/s, MiB of the leader (RssAnon):");
+    let mut points = Vec::new();
+    let (mut puts, mut rates) = (0.0, Vec::new());
+    for _ in 0..SLICES {
+        let rate = run_calls(&mut cluster, call, slice, 0.0)?.ops_per_second;
+        puts += rate * slice.as_secs_f64();
+        rates.push(rate);
+        let (leader, _) = cluster.leader()?;
+        let mib = cluster.usage()?[leader].anonymous_bytes >> 20;
+        println!("{puts:>10.0} {rate:>8.0} {mib:>6}");
+        points.push((puts as u64, mib));
+    }
+    let rates = Spread::of(rates);
+    let ratio = rates.middle / all.middle;
+    println!(
+        "{:.0} puts/s beside {:.0} with all three: {ratio:.2} x",
+        rates.middle, all.middle
+    );
+    Ok(json!({
+        "puts_per_sec_with_all": all.middle,
+        "puts_per_sec": rates.middle,
+        "ratio": ratio,
+        "leader_mib_by_puts": points,
+    }))
 }
