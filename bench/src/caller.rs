@@ -1,5 +1,5 @@
-//! Calls to a node: one connection with one call at a time, never blocking, and cheap, because the
-//! generator shares its cores with the servers.
+//! Calls to a node over one connection, never blocking, and cheap, because the generator shares its
+//! cores with the servers.
 
 use crate::api::{Answer, Method, System};
 use bytes::Bytes;
@@ -25,14 +25,24 @@ pub struct Caller {
     system: System,
     method: Method,
     headers: Vec<Header>,
-    call: Option<Call>,
+    calls: Vec<Call>,
 }
 
-/// The call in flight.
+/// A call in flight.
 struct Call {
     stream: StreamId,
+    began: Instant,
     deframer: Deframer,
     response: Option<Bytes>,
+}
+
+/// A call that was answered.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// What the node says.
+    pub answer: Answer,
+    /// As [`Caller::begin`] was told.
+    pub began: Instant,
 }
 
 impl Caller {
@@ -51,7 +61,7 @@ impl Caller {
             system,
             method,
             headers: grpc::request_headers(address.to_string(), system.path(method), None),
-            call: None,
+            calls: Vec::new(),
         })
     }
 
@@ -64,12 +74,11 @@ impl Caller {
         poll.registry().register(&mut self.socket, token, both)
     }
 
-    /// Begins a call; none may be in flight. A get leaves `value` aside.
+    /// Begins a call, which leaves with the next [`Caller::flush`]. A get leaves `value` aside.
     ///
     /// # Errors
-    /// When the connection is lost.
-    pub fn begin(&mut self, key: String, value: &str) -> io::Result<()> {
-        assert!(self.call.is_none(), "one call at a time");
+    /// When the connection is lost, or the node wants no more calls on it.
+    pub fn begin(&mut self, key: String, value: &str, began: Instant) -> io::Result<()> {
         let stream = self
             .h2
             .open(&self.headers, false)
@@ -78,20 +87,25 @@ impl Caller {
         self.h2
             .send_data(stream, request, true)
             .map_err(io::Error::other)?;
-        self.call = Some(Call {
+        self.calls.push(Call {
             stream,
+            began,
             deframer: Deframer::new(),
             response: None,
         });
-        self.flush()
+        Ok(())
     }
 
-    /// Goes on after an event of the socket, reading by way of `buffer`; gives the answer when it
-    /// is complete.
+    /// Goes on after an event of the socket, reading by way of `buffer`; adds the calls that are
+    /// answered to `ended`.
     ///
     /// # Errors
-    /// When the connection is lost, or the call ends with a status other than OK.
-    pub fn proceed(&mut self, buffer: &mut [u8; READ_BYTES]) -> io::Result<Option<Answer>> {
+    /// When the connection is lost, or a call ends with a status other than OK.
+    pub fn proceed(
+        &mut self,
+        buffer: &mut [u8; READ_BYTES],
+        ended: &mut Vec<Ended>,
+    ) -> io::Result<()> {
         loop {
             match self.socket.read(buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -107,18 +121,20 @@ impl Caller {
                 Err(error) => return Err(error),
             }
         }
-        let mut answer = None;
         while let Some(event) = self.h2.poll() {
-            if let Some(response) = self.take(event)? {
-                self.call = None;
-                answer = Some(self.system.answer(self.method, response)?);
+            if let Some((began, response)) = self.take(event)? {
+                let answer = self.system.answer(self.method, response)?;
+                ended.push(Ended { answer, began });
             }
         }
-        self.flush()?;
-        Ok(answer)
+        self.flush()
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Writes what is to be written, as far as the socket has room.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn flush(&mut self) -> io::Result<()> {
         loop {
             let now_ms = self.started.elapsed().as_millis() as u64;
             let output = self.h2.output(now_ms);
@@ -134,39 +150,56 @@ impl Caller {
         }
     }
 
-    /// Takes what came on the connection; gives the response at the end of the call.
-    fn take(&mut self, event: Event) -> io::Result<Option<Bytes>> {
-        let Some(call) = &mut self.call else {
+    /// Takes what came on the connection; at the end of a call gives the response, and forgets it.
+    fn take(&mut self, event: Event) -> io::Result<Option<(Instant, Bytes)>> {
+        let (Event::Headers { stream, .. }
+        | Event::Data { stream, .. }
+        | Event::Trailers { stream, .. }
+        | Event::Reset { stream, .. }
+        | Event::Refused { stream }) = event
+        else {
             return Ok(None);
         };
-        let status = match event {
+        let Some(at) = self.calls.iter().position(|call| call.stream == stream) else {
+            return Ok(None);
+        };
+        let Some(status) = self.calls[at].take(event)? else {
+            return Ok(None);
+        };
+        let call = self.calls.swap_remove(at);
+        match call.response {
+            Some(response) if status.is_ok() => Ok(Some((call.began, response))),
+            _ => Err(failed(&status)),
+        }
+    }
+}
+
+impl Call {
+    /// Takes what came for it; gives the status at its end.
+    fn take(&mut self, event: Event) -> io::Result<Option<Status>> {
+        Ok(match event {
             Event::Headers {
                 headers,
                 end_stream,
                 ..
             } => match grpc::parse_response(&headers) {
-                None if end_stream => grpc::parse_status(&headers),
-                None => return Ok(None),
-                Some(status) => status,
+                None if end_stream => Some(grpc::parse_status(&headers)),
+                refusal => refusal,
             },
             Event::Data { data, .. } => {
-                call.deframer.push(data);
-                if let Some(message) = call.deframer.next().map_err(io::Error::other)? {
-                    call.response = Some(message);
+                self.deframer.push(data);
+                if let Some(message) = self.deframer.next().map_err(io::Error::other)? {
+                    self.response = Some(message);
                 }
-                return Ok(None);
+                None
             }
-            Event::Trailers { headers, .. } => grpc::parse_status(&headers),
-            Event::Reset { stream, code } if stream == call.stream => grpc::reset_status(code),
-            Event::Refused { stream } if stream == call.stream => {
+            Event::Trailers { headers, .. } => Some(grpc::parse_status(&headers)),
+            Event::Reset { code, .. } => Some(grpc::reset_status(code)),
+            Event::Refused { .. } => {
                 return Err(io::Error::other("the node refused the stream"));
             }
-            _ => return Ok(None),
-        };
-        match (status, call.response.take()) {
-            (status, Some(response)) if status.is_ok() => Ok(Some(response)),
-            (status, _) => Err(failed(&status)),
-        }
+            Event::GoAway { .. } => None,
+        })
     }
 }
 
@@ -190,14 +223,17 @@ pub fn call_once(
     let mut events = Events::with_capacity(1);
     let mut caller = Caller::connect(address, system, method)?;
     caller.register(&poll, Token(0))?;
-    caller.begin(key.to_owned(), "")?;
+    caller.begin(key.to_owned(), "", Instant::now())?;
+    caller.flush()?;
+    let mut ended = Vec::new();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
         poll.poll(&mut events, Some(left))?;
-        if let Some(answer) = caller.proceed(&mut [0; READ_BYTES])? {
+        caller.proceed(&mut [0; READ_BYTES], &mut ended)?;
+        if let Some(Ended { answer, .. }) = ended.pop() {
             return Ok(answer);
         }
     }

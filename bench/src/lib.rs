@@ -19,5 +19,6 @@ pub mod raw;
 pub mod report;
 pub mod rounds;
 pub mod spread;
+pub mod stub;
 pub mod syncs;
 pub mod ways;

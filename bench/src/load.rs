@@ -1,11 +1,11 @@
-//! Calls from one thread, over a connection for each client, which has one outstanding: as fast as
-//! they are answered, or at a rate.
+//! Calls from one thread, over a connection for each client, which has one or more outstanding: as
+//! fast as they are answered, or at a rate.
 
 mod alarm;
 
 use crate::{
     api::{Answer, Method, System},
-    caller::{Caller, READ_BYTES},
+    caller::{Caller, Ended, READ_BYTES},
     latency::Latencies,
 };
 use alarm::Alarm;
@@ -38,8 +38,10 @@ pub struct Load {
     pub system: System,
     /// Which calls.
     pub method: Method,
-    /// How many clients.
+    /// How many clients, with a connection each.
     pub clients: usize,
+    /// Calls that each of them may have outstanding.
+    pub outstanding: usize,
     /// Of each value.
     pub value_bytes: usize,
     /// How many keys, no multiple of 611,953.
@@ -86,7 +88,7 @@ pub fn run(load: &Load, address: SocketAddr) -> io::Result<Served> {
 pub struct Connected {
     load: Load,
     poll: Poll,
-    clients: Vec<Client>,
+    clients: Vec<Caller>,
 }
 
 impl Connected {
@@ -100,10 +102,7 @@ impl Connected {
         for number in 0..load.clients {
             let mut caller = Caller::connect(address, load.system, load.method)?;
             caller.register(&poll, Token(number))?;
-            clients.push(Client {
-                caller,
-                began: Instant::now(),
-            });
+            clients.push(caller);
         }
         Ok(Connected {
             load: *load,
@@ -135,8 +134,13 @@ impl Connected {
             count_from,
             count_until,
             value: "v".repeat(load.value_bytes),
-            idle: (0..clients.len()).rev().collect(),
+            idle: (0..clients.len() * load.outstanding)
+                .rev()
+                .map(|place| place / load.outstanding)
+                .collect(),
+            unsent: None,
             clients,
+            ended: Vec::new(),
             buffer: Box::new([0; READ_BYTES]),
             calls: 0,
             latencies: Latencies::default(),
@@ -145,20 +149,19 @@ impl Connected {
     }
 }
 
-struct Client {
-    caller: Caller,
-    began: Instant,
-}
-
 struct Generator {
     load: Load,
     started: Instant,
     count_from: Instant,
     count_until: Instant,
     value: String,
-    clients: Vec<Client>,
-    /// Clients without a call.
+    clients: Vec<Caller>,
+    /// Clients that may begin a call, once for each that they may.
     idle: Vec<usize>,
+    /// The client that has begun calls and not sent them.
+    unsent: Option<usize>,
+    /// Calls that a client's last event ended.
+    ended: Vec<Ended>,
     buffer: Box<[u8; READ_BYTES]>,
     calls: u64,
     latencies: Latencies,
@@ -170,7 +173,8 @@ impl Generator {
         let mut alarm = Alarm::new(&poll, ALARM)?;
         loop {
             let next = self.begin_due()?;
-            let outstanding = self.clients.len() - self.idle.len();
+            self.send_begun(None)?;
+            let outstanding = self.clients.len() * self.load.outstanding - self.idle.len();
             // The last calls are waited for, so that the next load finds idle nodes.
             if outstanding == 0 && next.is_none() {
                 return Ok(Served {
@@ -188,8 +192,7 @@ impl Generator {
             for event in &events {
                 match event.token() {
                     ALARM => alarm.clear(),
-                    Token(number) if self.proceed(number)? => self.idle.push(number),
-                    _ => {}
+                    Token(number) => self.proceed(number)?,
                 }
             }
         }
@@ -221,27 +224,34 @@ impl Generator {
             self.idle.pop();
             let key = self.calls * KEY_STRIDE % self.load.keys;
             self.calls += 1;
-            let client = &mut self.clients[number];
-            client.began = began;
-            client.caller.begin(format!("key-{key:08}"), &self.value)?;
+            self.send_begun(Some(number))?;
+            self.clients[number].begin(format!("key-{key:08}"), &self.value, began)?;
             now = Instant::now();
         }
         Ok(None)
     }
 
-    /// Whether the client's call has ended.
-    fn proceed(&mut self, number: usize) -> io::Result<bool> {
-        let client = &mut self.clients[number];
-        match client.caller.proceed(&mut self.buffer)? {
-            None => Ok(false),
-            Some(Answer::NotLeader { .. }) => Err(io::Error::other("the node does not lead")),
-            Some(Answer::Done) => {
-                let now = Instant::now();
-                if (self.count_from..self.count_until).contains(&now) {
-                    self.latencies.record(now - client.began);
-                }
-                Ok(true)
-            }
+    /// Sends what a client has begun, unless that is the client who begins the `next` call: the
+    /// calls of one connection leave together.
+    fn send_begun(&mut self, next: Option<usize>) -> io::Result<()> {
+        match std::mem::replace(&mut self.unsent, next) {
+            Some(number) if next != Some(number) => self.clients[number].flush(),
+            _ => Ok(()),
         }
+    }
+
+    fn proceed(&mut self, number: usize) -> io::Result<()> {
+        self.clients[number].proceed(&mut self.buffer, &mut self.ended)?;
+        for Ended { answer, began } in self.ended.drain(..) {
+            if answer != Answer::Done {
+                return Err(io::Error::other("the node does not lead"));
+            }
+            let now = Instant::now();
+            if (self.count_from..self.count_until).contains(&now) {
+                self.latencies.record(now - began);
+            }
+            self.idle.push(number);
+        }
+        Ok(())
     }
 }

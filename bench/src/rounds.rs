@@ -232,6 +232,7 @@ pub fn run_calls(
         system: cluster.system(),
         method: call.method,
         clients: call.clients,
+        outstanding: 1,
         value_bytes: call.value_bytes,
         keys: KEYS,
         pace,

@@ -1,20 +1,14 @@
 //! The generator, against a gateway with a node that only counts behind it.
 
-use crossbeam_channel::Sender;
-use raftkv::{
-    gateway::{Backend, Gateway, Wake},
-    node::{Answer, NodeStatus, Request, SubmitError},
-    raft::Token,
-    replica::Operation,
-};
+use raftkv::{gateway::Gateway, node::Answer, replica::Operation};
 use raftkv_bench::{
     api::{self, Method, System},
     caller::call_once,
     load::{self, KEYS, Load, Pace},
+    stub,
 };
 use std::{
     io,
-    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,49 +16,15 @@ use std::{
     time::Duration,
 };
 
-/// Answers at once, if at all, and stores nothing.
-struct Counter {
-    answers: Sender<(Token, Answer)>,
-    wake: Wake,
-    puts: Arc<AtomicU64>,
-    answer: Option<Answer>,
-}
-
-impl Backend for Counter {
-    fn submit(&self, request: Request) -> Result<(), SubmitError> {
-        if matches!(request.operation, Operation::Put { .. }) {
-            self.puts.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(answer) = self.answer.clone() {
-            // The gateway is gone at the end of a test only.
-            let _ = self.answers.send((request.token, answer));
-        }
-        Ok(())
-    }
-
-    fn wake(&self) {
-        (self.wake)();
-    }
-
-    fn leader_known(&self) -> bool {
-        true
-    }
-
-    fn status(&self) -> NodeStatus {
-        NodeStatus::default()
-    }
-}
-
-/// A gateway whose node gives this answer to everything, and the count of its puts.
+/// A gateway whose node gives this answer to everything, if any, and the count of its puts.
 fn gateway(answer: Option<Answer>) -> (Gateway, Arc<AtomicU64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let puts = Arc::new(AtomicU64::new(0));
     let counted = puts.clone();
-    let gateway = Gateway::start(listener, |answers, wake| Counter {
-        answers,
-        wake,
-        puts: counted,
-        answer,
+    let gateway = stub::gateway(move |operation| {
+        if matches!(operation, Operation::Put { .. }) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        answer.clone()
     });
     (gateway.expect("it starts"), puts)
 }
@@ -74,6 +34,7 @@ fn load(method: Method) -> Load {
         system: System::Raftkv,
         method,
         clients: 4,
+        outstanding: 1,
         value_bytes: 256,
         keys: KEYS,
         pace: Pace::Closed(Duration::from_millis(50)),
@@ -86,6 +47,19 @@ fn every_call_of_a_load_is_made_and_answered() {
     let served = load::run(&load(Method::Put), gateway.address()).expect("all are answered");
     assert!(served.calls >= 4);
     assert_eq!(served.calls, puts.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_client_may_have_many_calls_outstanding() {
+    let (gateway, puts) = gateway(Some(Answer::Put));
+    let load = Load {
+        outstanding: 16,
+        pace: Pace::Count(1_003),
+        ..load(Method::Put)
+    };
+    let served = load::run(&load, gateway.address()).expect("all are answered");
+    assert_eq!((served.calls, served.latencies.count()), (1_003, 1_003));
+    assert_eq!(puts.load(Ordering::Relaxed), 1_003);
 }
 
 #[test]

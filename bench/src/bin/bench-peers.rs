@@ -228,6 +228,7 @@ fn fill(cluster: &mut Cluster, keys: u64, puts: u64) -> io::Result<()> {
         system: cluster.system(),
         method: Method::Put,
         clients: FILL_CLIENTS,
+        outstanding: 1,
         value_bytes: 256,
         keys,
         pace: Pace::Count(puts),

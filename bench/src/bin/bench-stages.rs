@@ -74,6 +74,7 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
             system: System::Raftkv,
             method: Method::Put,
             clients,
+            outstanding: 1,
             value_bytes: 256,
             keys: KEYS,
             pace: Pace::Closed(duration),
