@@ -382,6 +382,7 @@ fn machines(results: &Results) -> String {
     let named = [
         ("cluster", &results.cluster),
         ("peers", &results.peers),
+        ("gateway alone", &results.gateway),
         ("in process", &results.scaling[0]),
     ];
     let lines = named.iter().filter(|(_, it)| !it.is_null());
