@@ -69,16 +69,15 @@ flamegraph: ## Draw the same with a profiler in the process: target/flamegraph.s
 bench-cluster: build ## Measure three real nodes beside the floor that the machine sets
 	$(BENCH) bench-cluster -- --json bench/results/bench_cluster.json
 
-LIBRARIES := $(CARGO) build --release --locked -q --manifest-path bench/libraries/Cargo.toml \
-    --target-dir target/libraries
-
 bench-peers: build ## Measure raftkv beside etcd (installs it), raft-rs, openraft and tonic
 	@which etcd > /dev/null || apt-get install -y etcd-server || \
 	    echo "etcd is absent: Debian has it as etcd-server"
 	$(BENCH) bench-peers
-	$(LIBRARIES)
-	$(BENCH) bench-gateway
-	target/libraries/release/raftkv-bench-libraries bench/results/bench_libraries.json
+	$(CARGO) build --release --locked -q --manifest-path bench/libraries/Cargo.toml \
+	    --target-dir target/libraries
+	$(CARGO) build --release --locked -q -p raftkv-bench --bin bench-gateway
+	$(AHEAD) $(BIN)/bench-gateway
+	$(AHEAD) target/libraries/release/raftkv-bench-libraries bench/results/bench_libraries.json
 
 bench-report: ## Draw docs/figures and the table in docs/performance.md from bench/results
 	$(BENCH) bench-report
