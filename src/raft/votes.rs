@@ -47,9 +47,10 @@ impl Raft {
         }
     }
 
-    /// Who asks for a vote goes by a configuration in which this node has one. If it has no voice by
-    /// its own log, which is the newer one, it would wait for a leader, and the other for its vote,
-    /// for ever. So it campaigns itself, by its own configuration and without a vote of its own.
+    /// Who asks for a vote goes by a configuration in which this node has one. If it has no voice
+    /// by its own log, which is the newer one, it would wait for a leader, and the other for its
+    /// vote, for ever. So it campaigns itself, by its own configuration and without a vote of its
+    /// own.
     fn run_instead(&mut self, why: VoteDenial, out: &mut Effects) {
         let follows = matches!(self.role, Role::Follower(_)) && self.leader_alive().is_none();
         let knows_voters = self.core.config().voters().next().is_some();

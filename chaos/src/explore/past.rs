@@ -50,7 +50,8 @@ fn is_quorum(config: &Config, holds: impl Fn(NodeId) -> bool) -> bool {
 }
 
 impl Past {
-    /// A node took office by this configuration: Election Safety (§5.2) and Leader Completeness (§5.4).
+    /// A node took office by this configuration: Election Safety (§5.2) and Leader Completeness
+    /// (§5.4).
     pub fn elected(&mut self, leader: &View, all: &[View], config: &Config) -> Result<(), String> {
         let (id, term) = (leader.status.id, leader.status.hard.term);
         let place = usize::try_from(term.0 - 1).expect("a small term");
