@@ -208,6 +208,11 @@ fn beside_a_hung_follower(directory: &Path, hung: Duration) -> io::Result<Value>
     }
     let all = Spread::of(all);
     let follower = cluster.hang_a_follower()?;
+    let leader_mib = |cluster: &mut Cluster| -> io::Result<u64> {
+        let (leader, _) = cluster.leader()?;
+        Ok(cluster.usage()?[leader].anonymous_bytes >> 20)
+    };
+    let mib_before = leader_mib(&mut cluster)?;
     println!("\nnode {follower} hangs; puts so far, puts/s, MiB of the leader (RssAnon):");
     let mut points = Vec::new();
     let (mut puts, mut rates) = (0.0, Vec::new());
@@ -215,8 +220,7 @@ fn beside_a_hung_follower(directory: &Path, hung: Duration) -> io::Result<Value>
         let rate = run_calls(&mut cluster, call, slice, 0.0)?.ops_per_second;
         puts += rate * slice.as_secs_f64();
         rates.push(rate);
-        let (leader, _) = cluster.leader()?;
-        let mib = cluster.usage()?[leader].anonymous_bytes >> 20;
+        let mib = leader_mib(&mut cluster)?;
         println!("{puts:>10.0} {rate:>8.0} {mib:>6}");
         points.push((puts as u64, mib));
     }
@@ -226,10 +230,12 @@ fn beside_a_hung_follower(directory: &Path, hung: Duration) -> io::Result<Value>
         "{:.0} puts/s beside {:.0} with all three: {ratio:.2} x",
         rates.middle, all.middle
     );
+    let most_mib = points.iter().map(|(_, mib)| *mib).max().unwrap_or(0);
     Ok(json!({
         "puts_per_sec_with_all": all.middle,
         "puts_per_sec": rates.middle,
         "ratio": ratio,
         "leader_mib_by_puts": points,
+        "leader_gained_mib": most_mib.saturating_sub(mib_before),
     }))
 }

@@ -339,6 +339,14 @@ fn by_growth(results: &Results, all: &mut Vec<Target>) {
             "make bench-growth",
         ));
     }
+    let hung = &results.growth["hung_follower"];
+    let by = "make bench-growth";
+    let what = "puts/s while a follower hangs, against all three";
+    all.push(Target::at_least(what, 0.95, " ×", &hung["ratio"], by));
+    let what = "memory that the leader gained meanwhile";
+    let gained = &hung["leader_gained_mib"];
+    // A queue to a node has at most 16 MiB; the allocator rounds.
+    all.push(Target::at_most(what, 32.0, " MiB", gained, by));
 }
 
 fn against_libraries(results: &Results, all: &mut Vec<Target>) {
