@@ -42,7 +42,7 @@ pub(crate) fn opened(
         let kept = found.hard.term >= synced.hard.term
             && match verdict {
                 Match::Whole | Match::Beginning => true,
-                Match::LacksLastWrite | Match::Other => found.log.starts_with(&synced.log),
+                Match::LacksLastWrites | Match::Other => found.log.starts_with(&synced.log),
             };
         hold!(
             Durability,
@@ -58,7 +58,7 @@ pub(crate) fn opened(
     };
     let lost = match verdict {
         Match::Whole | Match::Beginning => return Opened::Sound,
-        Match::LacksLastWrite => !proven || damage != Damage::Within,
+        Match::LacksLastWrites => !proven || damage != Damage::Within,
         Match::Other => damage != Damage::Within && shadow.was(found),
     };
     hold!(

@@ -123,8 +123,9 @@ pub(crate) enum Match {
     Whole,
     /// All that was synced, and some of what was written after it.
     Beginning,
-    /// All but the last write, of which nothing later proves that it was synced.
-    LacksLastWrite,
+    /// All but the last write, or the last few, of which nothing later proves that they were
+    /// synced.
+    LacksLastWrites,
     /// Something else.
     Other,
 }
@@ -147,9 +148,11 @@ pub(crate) struct Shadow {
     past: Vec<Past>,
     /// Written and not synced, each with how many writes to files there were with it.
     pending: VecDeque<(Record, u64)>,
-    /// What there was before each write that can be the last one in what is found, and how many
-    /// writes to files there were with it.
+    /// What there was before each write of which no later one says that it was durable, and how
+    /// many writes to files there were with it.
     writes: VecDeque<(Brief, u64)>,
+    /// How many writes to files are durable.
+    durable_writes: u64,
     /// When the process ended, a later write proved that the last one was synced.
     was_proven: bool,
     /// What the node's hard state and the terms of its log were to become when its disk failed. A
@@ -168,6 +171,7 @@ impl Shadow {
             past: Vec::new(),
             pending: VecDeque::new(),
             writes: VecDeque::new(),
+            durable_writes: 0,
             was_proven: false,
             attempted: None,
             included: Index::ZERO,
@@ -186,6 +190,9 @@ impl Shadow {
 
     /// A write without entries, which ends the log nevertheless.
     pub(crate) fn marked(&mut self, writes: u64) {
+        // It says how far the log was durable when it was written.
+        let durable_writes = self.durable_writes;
+        self.writes.retain(|(_, writes)| *writes > durable_writes);
         self.writes.push_back((self.view.brief(), writes));
     }
 
@@ -260,11 +267,7 @@ impl Shadow {
             self.pending.pop_front();
             self.remember();
         }
-        while let Some((_, second)) = self.writes.get(1)
-            && *second <= durable_writes
-        {
-            self.writes.pop_front();
-        }
+        self.durable_writes = durable_writes;
     }
 
     fn remember(&mut self) {
@@ -337,24 +340,27 @@ impl Shadow {
         if self.is_attempted(found) {
             return Match::Beginning;
         }
-        match self.writes.back() {
-            Some((before, _)) if *before == found.brief() => Match::LacksLastWrite,
-            _ => Match::Other,
+        let found = found.brief();
+        match self.writes.iter().any(|(before, _)| *before == found) {
+            true => Match::LacksLastWrites,
+            false => Match::Other,
         }
     }
 
-    /// What there was before the last write in what is found. The repair of a start writes it
-    /// again, and proves nothing.
-    fn before_last(&self, found: &Image) -> Brief {
+    /// What there was before each of the last writes in what is found. The repair of a start writes
+    /// them again, and proves nothing.
+    fn before_last(&self, found: &Image) -> Vec<Brief> {
         let end = found.brief();
         if self.was_proven {
-            return end;
+            return vec![end];
         }
-        let later = self.writes.iter().skip(1).map(|(before, _)| *before);
-        let mut after = later.chain([self.view.brief()]);
-        let last = self.writes.iter().find(|_| after.next() == Some(end));
-        // Else it is what failed.
-        last.map_or(self.view.brief(), |(before, _)| *before)
+        let before = || self.writes.iter().map(|(before, _)| *before);
+        let mut after = before().skip(1).chain([self.view.brief()]);
+        match after.position(|after| after == end) {
+            Some(last) => before().take(last + 1).collect(),
+            // It is what failed.
+            None => vec![self.view.brief()],
+        }
     }
 
     /// The node goes on from what it found; `all_durable` when a power cut could take none of it.
@@ -366,7 +372,8 @@ impl Shadow {
         writes: u64,
     ) {
         self.included = included;
-        self.writes = [(self.before_last(&found), writes)].into();
+        let before = self.before_last(&found).into_iter();
+        self.writes = before.map(|before| (before, writes)).collect();
         self.attempted = None;
         if all_durable {
             self.pending.clear();
@@ -401,10 +408,12 @@ mod tests {
         }
     }
 
-    /// A node that wrote terms 1 and 2, of which so much is durable, and started again on term 2.
+    /// A node that wrote terms 1 and 2, each synced before the next, so much of which is durable,
+    /// and started again on term 2.
     fn restarted(durable_writes: u64) -> Shadow {
         let mut shadow = Shadow::new(NodeId(0));
         for term in 1..=2 {
+            shadow.durable(term - 1);
             shadow.marked(term);
             shadow.view = in_term(term);
         }
@@ -419,8 +428,23 @@ mod tests {
         let shadow = restarted(2);
         assert!(!shadow.last_is_proven(3));
         assert_eq!(shadow.compare(&in_term(2)), Match::Whole);
-        assert_eq!(shadow.compare(&in_term(1)), Match::LacksLastWrite);
+        assert_eq!(shadow.compare(&in_term(1)), Match::LacksLastWrites);
         assert_eq!(shadow.compare(&in_term(0)), Match::Other);
+    }
+
+    #[test]
+    fn no_write_of_one_sync_proves_another() {
+        let mut shadow = Shadow::new(NodeId(0));
+        for term in 1..=3 {
+            shadow.marked(term);
+            shadow.view = in_term(term);
+            shadow.durable(term / 3 * 3);
+        }
+        assert_eq!(shadow.compare(&in_term(1)), Match::LacksLastWrites);
+        shadow.marked(4);
+        shadow.view = in_term(4);
+        assert_eq!(shadow.compare(&in_term(3)), Match::LacksLastWrites);
+        assert_eq!(shadow.compare(&in_term(2)), Match::Other);
     }
 
     #[test]
