@@ -240,17 +240,6 @@ pub const BOUNDS: &[Bound] = &[
         ..CHANGED
     },
     Bound {
-        name: "change-of-two-commanded",
-        voters: 2,
-        budget: Budget {
-            campaigns: 1,
-            proposals: 1,
-            changes: 1,
-            ..NONE
-        },
-        ..CHANGED
-    },
-    Bound {
         name: "change-and-snapshot",
         budget: Budget {
             campaigns: 1,
