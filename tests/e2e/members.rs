@@ -283,7 +283,8 @@ fn an_interrupted_command_is_repeated_and_goes_on() {
     let mut first = Process::start(cli(&cluster, &words));
     first.wait_for_log("learner: ");
     first.signal(Signal::INT);
-    assert_eq!(first.end().code, None, "it was ended by the signal");
+    let end = first.end();
+    assert_eq!(end.code, None, "the signal did not end it: {end:#?}");
     let status = run(&cluster, &["status"]);
     status.assert_code(1);
     let sentence = status.stdout.last().expect("a sentence");
