@@ -282,7 +282,8 @@ fn an_interrupted_command_is_repeated_and_goes_on() {
     // The new node is not there yet, so that the first command waits for it.
     let mut first = Process::start(cli(&cluster, &words));
     first.wait_for_log("learner: ");
-    first.signal(Signal::INT);
+    // Not INT, which a shell has programs in the background ignore.
+    first.signal(Signal::TERM);
     let end = first.end();
     assert_eq!(end.code, None, "the signal did not end it: {end:#?}");
     let status = run(&cluster, &["status"]);
