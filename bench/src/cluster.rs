@@ -208,9 +208,8 @@ impl Cluster {
         let (leader, _) = self.leader()?;
         let follower = (leader + 1) % NODES;
         let process = self.nodes[follower].process.as_ref();
-        let id = process.ok_or(io::ErrorKind::NotFound)?.id();
-        let id = i32::try_from(id).ok().and_then(Pid::from_raw);
-        kill_process(id.ok_or(io::ErrorKind::InvalidData)?, Signal::STOP)?;
+        let process = process.ok_or(io::ErrorKind::NotFound)?;
+        kill_process(Pid::from_child(process), Signal::STOP)?;
         Ok(follower)
     }
 

@@ -308,6 +308,7 @@ pub const BOUNDS: &[Bound] = &[
             duplicates: 1,
             losses: 0,
         },
+        folded: false,
         max_states: 4_000_000,
         ..FULL
     },

@@ -52,20 +52,10 @@ impl Image {
         self.get(pos.index).is_some_and(|entry| entry.pos == pos)
     }
 
-    /// All that it says about members, with the places, the newest first.
-    fn configs_back_from(&self, upto: Index) -> impl Iterator<Item = (Index, Config)> {
-        let entries = self.entries[..place(upto)].iter().rev();
-        let configs = entries.filter(|entry| entry.kind == EntryKind::CONFIG);
-        configs.map(|entry| {
-            let config = Config::decode(&entry.data);
-            (entry.pos.index, config.expect("our own"))
-        })
-    }
-
     /// Who the members are as of the entry at `upto`, and where that stands (§6). They were these
     /// `first`.
     pub fn config(&self, first: &Config, upto: Index) -> (Index, Config) {
-        let newest = self.configs_back_from(upto).next();
+        let newest = configs_back(&self.entries[..place(upto)]).next();
         newest.unwrap_or_else(|| (Index::ZERO, first.clone()))
     }
 
@@ -77,7 +67,7 @@ impl Image {
             log.push(entry.pos.term, entry.data.len() as u64);
         }
         let is_there = self.included > Index::ZERO;
-        let configs = self.configs_back_from(self.last().index);
+        let configs = configs_back(&self.entries);
         let mut configs: Vec<_> = configs.filter(|(at, _)| *at > self.base).collect();
         configs.reverse();
         Saved {
@@ -114,6 +104,18 @@ impl Image {
         }
         Ok(())
     }
+}
+
+/// All that these entries say about members, with the places, the newest first.
+pub fn configs_back<'a>(
+    entries: impl IntoIterator<Item = &'a Entry, IntoIter: DoubleEndedIterator>,
+) -> impl Iterator<Item = (Index, Config)> {
+    let entries = entries.into_iter().rev();
+    let configs = entries.filter(|entry| entry.kind == EntryKind::CONFIG);
+    configs.map(|entry| {
+        let config = Config::decode(&entry.data);
+        (entry.pos.index, config.expect("our own"))
+    })
 }
 
 /// The snapshot that ends there. Size and hash follow from what it includes.

@@ -1,15 +1,13 @@
 //! What has happened so far, as no single node knows it, and the rules that need it (Figure 3).
 //! It is part of a world and of its key: two worlds with other pasts are not the same.
 
-use raftkv::raft::{
-    Config, Entry, EntryKind, Index, LogPos, NodeId, RoleName, Status, Term, Token,
-};
+use raftkv::raft::{Config, Entry, Index, LogPos, NodeId, RoleName, Status, Term, Token};
 
 use crate::invariants::majorities;
 
 use super::{
     bound::Budget,
-    disk::Image,
+    disk::{Image, configs_back},
     key::{self, Encode, NODES, Names},
 };
 
@@ -150,12 +148,9 @@ impl Past {
     /// Who the members are as of the entry at `upto`, if they were these `first`.
     pub fn config(&self, first: &Config, upto: Index) -> Config {
         let upto = key::index_of(NodeId(upto.0));
-        let mut entries = self.committed[..upto].iter().rev();
-        let newest = entries.find_map(|(entry, _)| {
-            let is_config = entry.kind == EntryKind::CONFIG;
-            is_config.then(|| Config::decode(&entry.data).expect("our own"))
-        });
-        newest.unwrap_or_else(|| first.clone())
+        let entries = self.committed[..upto].iter().map(|(entry, _)| entry);
+        let newest = configs_back(entries).next();
+        newest.map_or_else(|| first.clone(), |(_, config)| config)
     }
 
     /// Leader Completeness (§5.4): what is committed in a term is in the log of a leader of any

@@ -56,6 +56,11 @@ impl Keyed<Node> {
 impl World {
     /// Where the bound's behaviours begin.
     pub fn start(bound: &Bound, parts: &mut Parts) -> Result<World, String> {
+        let all_vote = usize::from(bound.voters) == NODES;
+        assert!(
+            all_vote || bound.budget.snapshots == 0,
+            "a snapshot may not name the members"
+        );
         let mut world = World {
             nodes: [0, 1, 2].map(|n| parts.nodes.intern(Node::new(NodeId(n), bound))),
             letters: Vec::new(),
