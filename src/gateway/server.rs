@@ -17,7 +17,7 @@ use rustix::process::{Resource, getrlimit};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{
-    Backend, Shared, Wake,
+    Backend, CONNECTIONS_MAX, Shared, Wake,
     connection::{Ask, Connection, READ_BYTES},
     reflection::Reflection,
     service::{self, Response},
@@ -103,6 +103,9 @@ impl Server {
         connect: impl FnOnce(Sender<(Token, Answer)>, Wake) -> B,
     ) -> io::Result<(Server, Arc<Waker>)> {
         listener.set_nonblocking(true)?;
+        // All clients may come at once, as when another node leads. Who finds the queue full tries
+        // again after a second at the earliest; the 128 places of a listener of std are few.
+        SockRef::from(&listener).listen(CONNECTIONS_MAX as i32)?;
         let mut listener = net::TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry()

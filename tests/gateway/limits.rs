@@ -1,5 +1,7 @@
 //! What clients can cost the gateway, and that one does not make another pay for it.
 
+use std::{fs, io, net::TcpStream, sync::mpsc, time::Duration};
+
 use raftkv::{
     gateway::{BUFFERED_MAX_BYTES, CONNECTIONS_MAX},
     grpc::{self, Code},
@@ -98,4 +100,28 @@ fn a_connection_too_many_takes_the_place_of_the_one_idle_for_longest() {
     first.wait_closed();
     assert_eq!(first.goaway, Some(ErrorCode::NO_ERROR));
     put(others.last_mut().expect("there are some"));
+}
+
+#[test]
+fn clients_that_come_all_at_once_are_connected_though_the_gateway_is_busy() {
+    let (go, wait) = mpsc::channel::<()>();
+    let node = Node::start(move |_| {
+        wait.recv().expect("the test ends the wait");
+        Step::Answer(Answer::Put)
+    });
+    let mut busy = Wire::connect(node.address());
+    let stream = busy.open(PUT, &[]);
+    busy.send(stream, grpc::encode(&put_request("a", "1")), true);
+    busy.flush();
+    wait_until("the gateway asks the node", || node.seen().len() == 1);
+    let system_max = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    let system_max = system_max.and_then(|text| text.trim().parse().ok());
+    let clients = system_max.unwrap_or(usize::MAX).min(400);
+    let address = node.address().parse().expect("an address");
+    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(10));
+    let connected: io::Result<Vec<TcpStream>> = (0..clients).map(connect).collect();
+    go.send(()).expect("the node waits");
+    connected.expect("none is turned away");
+    let reply = busy.reply(stream);
+    assert!(reply.message::<PutResponse>().ok);
 }
