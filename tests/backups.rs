@@ -1,4 +1,5 @@
-//! What a replica answers to one who asks for a backup, and what looking at its disk shows.
+//! What a replica answers to one who asks for a backup, or on a disk without room, and what looking
+//! at its disk shows.
 
 use raftkv::{
     kv::Kv,
@@ -185,6 +186,30 @@ fn a_disk_without_room_for_a_snapshot_refuses_the_backup_and_the_node_goes_on() 
     assert!(!node.out.warnings.is_empty());
     node.disk.set_full(false);
     node.put(1);
+}
+
+#[test]
+fn who_does_not_lead_names_the_leader_though_its_own_disk_is_full() {
+    let puts = || {
+        let put = |n| Operation::Put {
+            key: "a".into(),
+            value: vec![n; 1 << 20].into(),
+        };
+        (0..20).map(|n| (Token(n.into()), put(n))).collect()
+    };
+    for (mut node, reason) in [
+        (Node::leader(), RefusalReason::DiskFull),
+        (Node::new(3), RefusalReason::NotLeader { leader: None }),
+    ] {
+        node.disk.set_full(true);
+        let done = node.replica.submit(puts(), &mut node.out);
+        done.expect("refused");
+        let replies = node.out.replies.drain(..).map(|(_, reply)| reply);
+        assert_eq!(
+            replies.collect::<Vec<_>>(),
+            vec![Reply::Refused(reason); 20]
+        );
+    }
 }
 
 fn survey(disk: &MemoryMedia) -> Survey {

@@ -236,6 +236,12 @@ impl Raft {
         self.core.configs.iter()
     }
 
+    /// Whether this node leads, as far as it knows.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
     /// The configuration in force: the last in the log, committed or not (§6).
     #[must_use]
     pub fn config(&self) -> &Arc<Config> {

@@ -358,8 +358,9 @@ impl<M: Media> Replica<M> {
             }
         }
         let bytes = commands.iter().map(|(_, command)| command.len()).sum();
-        let has_room = commands.is_empty() || self.storage.has_room(commands.len(), bytes);
-        if !has_room {
+        // Who does not lead writes nothing of it, and names the leader, whose disk may have room.
+        let writes = self.raft.leads() && !commands.is_empty();
+        if writes && !self.storage.has_room(commands.len(), bytes) {
             out.disk_full = true;
             let reply = Reply::Refused(RefusalReason::DiskFull);
             let refused = commands.drain(..).map(|(token, _)| (token, reply.clone()));
