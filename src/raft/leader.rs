@@ -112,6 +112,8 @@ impl Leader {
         let heartbeat = u64::from(core.options.heartbeat_ticks);
         if self.now.is_multiple_of(heartbeat) {
             self.send_heartbeats(core, out);
+            // Whose answers were missing may have no voice any more, and nobody else be left.
+            self.serve_reads(core, out);
             let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
             for node in nodes {
                 self.ask_again(core, node, out);
