@@ -262,7 +262,11 @@ impl Raft {
 
     fn role_change(&self) -> RoleChange {
         let (role, leader) = match &self.role {
-            Role::Follower(follower) => (RoleName::Follower, follower.leader),
+            // Who has no voice does not campaign in its place, and yet knows no longer who leads.
+            Role::Follower(follower) => {
+                let leader = follower.leader_alive(follower.timeout_ticks);
+                (RoleName::Follower, leader)
+            }
             Role::Candidate(candidate) => match candidate.stage {
                 Stage::PreVote => (RoleName::PreCandidate, None),
                 Stage::Vote { .. } => (RoleName::Candidate, None),
