@@ -11,7 +11,7 @@ use std::{
 use prost::Message as _;
 use raftkv::{
     codec::{FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder, encode_frame, encode_message},
-    node::{Config, Fatal, Node},
+    node::{Config, Fatal, NODE_ID_MAX, Node},
     proto::peer::{Hello, Pin, refusal::Code},
     raft::{Index, Message, NodeId, Round, Term},
 };
@@ -233,6 +233,7 @@ fn nobody_but_a_known_member_can_tell_a_node_that_it_was_replaced() {
         (foreign_hello(), Code::Cluster),
         (other_id(7), Code::Incarnation),
         (other_id(0), Code::OwnId),
+        (other_id(NODE_ID_MAX + 1), Code::NotAMember),
         (duplicate, Code::Incarnation),
     ] {
         assert_eq!(target.refusal_of(&replacing(hello)), code);

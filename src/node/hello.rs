@@ -232,11 +232,7 @@ impl Hello {
             return refuse(Code::OwnId, reason);
         }
         if known.is_retired {
-            let reason = format!(
-                "node {node} was removed from the cluster, and an id is never used twice; stop it, \
-                 or let it join with an empty --data-dir under a new id"
-            );
-            return refuse(Code::Retired, reason);
+            return refuse(Code::Retired, removed(node));
         }
         if let Some(wanted) = expected
             && wanted != node
@@ -274,6 +270,14 @@ impl Hello {
             .get(&me.node_id)
             .is_some_and(|pinned| *pinned != me.incarnation)
     }
+}
+
+/// What to tell a node that is no member any more.
+pub(super) fn removed(node: NodeId) -> String {
+    format!(
+        "node {node} was removed from the cluster, and an id is never used twice; stop it, or let \
+         it join with an empty --data-dir under a new id"
+    )
 }
 
 /// What to tell a node whose data directory is not the one that its id is known by.

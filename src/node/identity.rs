@@ -639,6 +639,16 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_may_outlive_thousands_of_its_nodes() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let path = used(root.path());
+        let mut pins = open(&path).expect("its own").pins().clone();
+        pins.extend((1..5_000).map(|id| (NodeId(id), [9; 16])));
+        write_pins(&path, &pins).expect("written");
+        assert_eq!(open(&path).expect("sound").pins(), &pins);
+    }
+
+    #[test]
     fn pins_of_another_directory_are_refused() {
         let root = tempfile::tempdir().expect("temporary directory");
         let path = used(root.path());

@@ -113,11 +113,7 @@ impl Node {
     /// # Errors
     /// When any of it cannot be had; the text names the thing and the cure.
     pub fn start(config: Config) -> Result<Node, StartError> {
-        if let Some(id) = config.peers.keys().find(|id| id.0 > NODE_ID_MAX) {
-            return Err(StartError::Flag(format!(
-                "node id {id} exceeds {NODE_ID_MAX}"
-            )));
-        }
+        check_ids(&config)?;
         let mut options = fsm_options(&config)?;
         let joins = match config.join && !DataDir::has_identity(&config.data_dir)? {
             true => Some(join::cluster_of(&config)?),
@@ -250,6 +246,18 @@ impl Stopper {
         self.stop.store(true, Ordering::Relaxed);
         // It fails only when the event loop has ended already.
         let _ = self.shared.waker.wake();
+    }
+}
+
+/// Checks that every id has a token of its own in the poll.
+fn check_ids(config: &Config) -> Result<(), StartError> {
+    // Who joins need not be among the peers.
+    let mut ids = config.peers.keys().chain([&config.node_id]);
+    match ids.find(|id| id.0 > NODE_ID_MAX) {
+        None => Ok(()),
+        Some(id) => Err(StartError::Flag(format!(
+            "node id {id} exceeds {NODE_ID_MAX}; take a smaller one"
+        ))),
     }
 }
 

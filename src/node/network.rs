@@ -150,6 +150,9 @@ impl Network {
             let from = inbound.from();
             from.is_none_or(|node| !roster.is_retired(node))
         });
+        if roster.is_retired(self.me.node_id) {
+            tracing::warn!("{}", hello::removed(self.me.node_id));
+        }
         self.follow_roster();
         Ok(())
     }
@@ -469,6 +472,10 @@ impl Network {
             is_retired: self.roster.is_retired(node),
         };
         let mut checked = hello.check(&self.me, &known, expected);
+        if node.0 > NODE_ID_MAX {
+            let reason = format!("node id {node} exceeds {NODE_ID_MAX}; take a smaller --node-id");
+            checked = Err(Refusal::new(Code::NotAMember, reason));
+        }
         if checked.is_ok() && hello.replaces(&self.me) {
             if self.log_was_empty && self.roster.is_expected(node) {
                 return Err(NetworkError::Replaced);

@@ -10,8 +10,9 @@ use std::{
 
 use super::error::StartError;
 
-/// A sealed file is no larger than this: nine members with the longest addresses take less.
-const SEALED_MAX_BYTES: u64 = 64 << 10;
+/// A sealed file is no larger than this: the pins of all nodes that ever were, as many as the
+/// configuration of a snapshot has room for, take less.
+const SEALED_MAX_BYTES: u64 = 8 << 20;
 
 /// What a sealed file is called in its first line, and which version this build writes.
 pub(super) struct Format {

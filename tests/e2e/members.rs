@@ -183,7 +183,8 @@ fn replaced(cluster: &mut Cluster, turn: usize, new: usize, left: &mut Vec<usize
     }
     replace(cluster, old, new);
     if turn > 0 {
-        let process = cluster.take(old);
+        let mut process = cluster.take(old);
+        process.wait_for_log("was removed from the cluster");
         process.signal(Signal::TERM);
         process.end().assert_code(0);
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use raftkv::{
-    node::{Answer, Config},
+    node::{Answer, Config, NODE_ID_MAX, Node},
     raft::{Addition, Change, ChangeRefusal, ChangeState, Description, NodeId},
     replica::Operation,
 };
@@ -133,6 +133,10 @@ fn who_was_removed_and_who_was_wiped_take_no_part_any_more() {
     });
     let retired = ChangeState::Refused(ChangeRefusal::Retired(NodeId(2)));
     assert_eq!(refused, retired);
+    // It hears nobody any more, and says so to clients and to who asks for its health.
+    wait_for("the removed node to know no leader", || {
+        (!members[2].handle.leader_known()).then_some(())
+    });
     members.remove(2).stop();
 
     // The new member loses its directory: as far as the others know, it is another node.
@@ -204,4 +208,13 @@ fn one_node_grows_to_three() {
     wait_for_value(&members, "a", "1");
     wait_for_put(&members, "b", "2");
     members.into_iter().for_each(Member::stop);
+}
+
+#[test]
+fn an_id_beyond_the_limit_is_refused_also_of_one_who_joins() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let address = free_addresses(1).remove(0);
+    let config = joiner(NODE_ID_MAX + 1, &address, dir.path(), &[(0, &address)]);
+    let error = Node::start(config).err().expect("refused at once");
+    assert_eq!(error.exit_code(), 2, "{error}");
 }
