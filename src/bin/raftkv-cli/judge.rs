@@ -205,6 +205,7 @@ mod tests {
         let silent = ids.clone().filter(|id| !answers(id));
         View {
             nodes: answering.iter().copied().map(node).collect(),
+            strangers: Vec::new(),
             silent: silent
                 .map(|id| (format!("n{id}:1"), "refused".to_owned()))
                 .collect(),

@@ -2,7 +2,7 @@
 //! operator. Any of them may be silent.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     thread,
     time::Duration,
 };
@@ -30,6 +30,8 @@ pub struct Node {
 pub struct View {
     /// Who answered, by id.
     pub nodes: BTreeMap<u64, Node>,
+    /// Who answered with an id of these, and is of another cluster.
+    pub strangers: Vec<Node>,
     /// Who did not, and why.
     pub silent: BTreeMap<String, String>,
 }
@@ -61,11 +63,12 @@ impl View {
     /// Asks all endpoints, and all other nodes that those name, each once.
     ///
     /// # Errors
-    /// When an endpoint is none, or when they belong to several clusters.
+    /// When an endpoint is none.
     pub fn gather(endpoints: &[String], timeout: Duration) -> Result<View, Error> {
         let timeout = timeout.min(ANSWER_TIMEOUT);
         let mut view = View {
             nodes: BTreeMap::new(),
+            strangers: Vec::new(),
             silent: BTreeMap::new(),
         };
         let mut asked = BTreeSet::new();
@@ -86,7 +89,16 @@ impl View {
 
     fn take(&mut self, endpoint: String, status: StatusResponse) {
         let node = Node { endpoint, status };
-        self.nodes.entry(node.status.node_id).or_insert(node);
+        match self.nodes.entry(node.status.node_id) {
+            Entry::Vacant(place) => {
+                place.insert(node);
+            }
+            Entry::Occupied(known) if known.get().status.cluster_id != node.status.cluster_id => {
+                self.strangers.push(node);
+            }
+            // The same one, by another address.
+            Entry::Occupied(_) => {}
+        }
     }
 
     fn fail(&mut self, endpoint: String, reason: String) {
@@ -103,7 +115,7 @@ impl View {
     /// The clusters that the nodes belong to: one, if the endpoints are well chosen.
     pub fn clusters(&self) -> BTreeMap<&[u8], Vec<&Node>> {
         let mut clusters: BTreeMap<&[u8], Vec<&Node>> = BTreeMap::new();
-        for node in self.nodes.values() {
+        for node in self.nodes.values().chain(&self.strangers) {
             clusters
                 .entry(&node.status.cluster_id)
                 .or_default()
