@@ -54,7 +54,7 @@ impl Caller {
         let socket = net::TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        Ok(Caller {
+        let mut caller = Caller {
             socket: TcpStream::from_std(socket),
             h2: Connection::client(Limits::default(), 0),
             started: Instant::now(),
@@ -62,7 +62,11 @@ impl Caller {
             method,
             headers: grpc::request_headers(address.to_string(), system.path(method), None),
             calls: Vec::new(),
-        })
+        };
+        // A server gives up who does not begin with the preface within some seconds, and the first
+        // call may come later than that.
+        caller.flush()?;
+        Ok(caller)
     }
 
     /// Has events of this connection told to `poll`.

@@ -52,14 +52,15 @@ impl Report {
         row.map_or(&[], |(_, rounds)| rounds)
     }
 
-    /// How often the second goes into the first by p50, round by round.
-    fn ratio(&self, of: Workload, to: Workload) -> Spread {
+    /// How often the second goes into the first by p50, round by round; none if one did not run.
+    fn ratio(&self, of: Workload, to: Workload) -> Option<Spread> {
         let pairs = self.rounds(of).iter().zip(self.rounds(to));
-        Spread::of(pairs.map(|(of, to)| of.p50_us / to.p50_us))
+        let ratios: Vec<f64> = pairs.map(|(of, to)| of.p50_us / to.p50_us).collect();
+        (!ratios.is_empty()).then(|| Spread::of(ratios))
     }
 
     /// A put alone, in terms of the floor, of a synced append, and of a round trip.
-    fn ratios(&self) -> [(&'static str, Spread); 3] {
+    fn ratios(&self) -> [(&'static str, Option<Spread>); 3] {
         [
             ("floor's by gateway", Workload::Floor(Path::Gateway)),
             (
@@ -91,7 +92,7 @@ impl Report {
     pub fn json(&self) -> Value {
         let rows = self.rows.iter();
         let rows = rows.map(|(workload, rounds)| row_json(*workload, rounds));
-        let [floor, append, round_trip] = self.ratios().map(|(_, ratio)| ratio.json());
+        let [floor, append, round_trip] = self.ratios().map(|(_, ratio)| ratio.map(Spread::json));
         json!({
             "machine": self.machine.json(),
             "commit": self.machine.commit,
@@ -219,14 +220,17 @@ fn write_row(f: &mut fmt::Formatter<'_>, workload: Workload, rounds: &[Figures])
 impl Report {
     fn write_verdicts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, ratio) in self.ratios() {
-            writeln!(f, "put p50, 1 client: {ratio} x the {name}")?;
+            if let Some(ratio) = ratio {
+                writeln!(f, "put p50, 1 client: {ratio} x the {name}")?;
+            }
         }
-        let ratio = self.ratio(SINGLE_PUT, Workload::Floor(Path::Gateway));
-        writeln!(
-            f,
-            "at most {PUT_RATIO_MAX} x the floor's by gateway is wanted: {}",
-            verdict(ratio.middle <= PUT_RATIO_MAX)
-        )?;
+        if let Some(ratio) = self.ratio(SINGLE_PUT, Workload::Floor(Path::Gateway)) {
+            writeln!(
+                f,
+                "at most {PUT_RATIO_MAX} x the floor's by gateway is wanted: {}",
+                verdict(ratio.middle <= PUT_RATIO_MAX)
+            )?;
+        }
         if let Some(syncs) = self.syncs_per_put() {
             writeln!(
                 f,
@@ -268,4 +272,26 @@ impl Report {
 
 fn verdict(reached: bool) -> &'static str {
     if reached { "reached" } else { "missed" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_run_has_no_ratio_and_no_verdict() {
+        let report = Report {
+            machine: Machine::this(std::path::Path::new(".")),
+            rows: Vec::new(),
+            failovers: Vec::new(),
+            idle: Idle {
+                span: Duration::from_secs(1),
+                percent: vec![0.1; 3],
+                campaigns: 0,
+            },
+        };
+        let text = report.to_string();
+        assert!(!text.contains("inf") && !text.contains(" x the "), "{text}");
+        assert_eq!(report.json()["put_p50_to_floor_p50"], Value::Null);
+    }
 }

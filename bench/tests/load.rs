@@ -4,11 +4,12 @@ use raftkv::{gateway::Gateway, node::Answer, replica::Operation};
 use raftkv_bench::{
     api::{self, Method, System},
     caller::call_once,
-    load::{self, KEYS, Load, Pace},
+    load::{self, Connected, KEYS, Load, Pace},
     stub,
 };
 use std::{
-    io,
+    io::{self, Read},
+    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -47,6 +48,20 @@ fn every_call_of_a_load_is_made_and_answered() {
     let served = load::run(&load(Method::Put), gateway.address()).expect("all are answered");
     assert!(served.calls >= 4);
     assert_eq!(served.calls, puts.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_client_that_has_no_call_yet_has_said_that_it_speaks_http_2() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let connected = Connected::new(&load(Method::Put), address).expect("connected");
+    let (mut client, _) = listener.accept().expect("connected");
+    let patience = Some(Duration::from_secs(10));
+    client.set_read_timeout(patience).expect("a socket");
+    let mut preface = [0; 24];
+    client.read_exact(&mut preface).expect("a preface");
+    assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    drop(connected);
 }
 
 #[test]
