@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("src/replica", &["raft", "kv", "codec", "storage"]),
     ("src/h2", &[]),
     ("src/grpc", &["h2"]),
-    ("src/client", &["h2", "grpc", "proto", "kv"]),
+    ("src/client", &["h2", "grpc", "proto"]),
     (
         "src/node",
         &["raft", "kv", "codec", "storage", "replica", "proto"],
