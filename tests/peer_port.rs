@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::Mutex,
+    sync::{Mutex, Once},
     time::{Duration, Instant},
 };
 
@@ -166,6 +166,17 @@ impl Write for Log {
     }
 }
 
+/// The log from here on.
+fn start_log() {
+    static START: Once = Once::new();
+    START.call_once(|| tracing_subscriber::fmt().with_writer(|| Log).init());
+}
+
+fn lines_with(part: &str) -> usize {
+    let log = String::from_utf8(LOG.lock().expect("not poisoned").clone()).expect("UTF-8");
+    log.lines().filter(|line| line.contains(part)).count()
+}
+
 #[test]
 fn other_protocols_and_garbage_are_closed_without_an_answer() {
     let target = target();
@@ -302,15 +313,33 @@ fn a_member_that_closes_is_heard_to_the_end_and_closed() {
 
 #[test]
 fn impossible_messages_of_a_member_are_one_line_of_the_log() {
-    tracing_subscriber::fmt().with_writer(|| Log).init();
+    start_log();
     let target = target();
     let mut connection = target.greet(&target.member_hello());
     let mut frames = heartbeat(1 << 40).repeat(100);
     frames.extend(heartbeat(5));
     connection.write_all(&frames).expect("sent");
     target.wait_for_term(5);
-    let log = String::from_utf8(LOG.lock().expect("not poisoned").clone()).expect("UTF-8");
-    let lines = log.lines().filter(|line| line.contains("term jump"));
-    assert_eq!(lines.count(), 1, "{log}");
+    assert_eq!(lines_with("term jump"), 1);
+    target.stop();
+}
+
+#[test]
+fn who_invents_ids_does_not_fill_the_log() {
+    start_log();
+    let target = target();
+    let member = target.member_hello();
+    for node_id in 5_000..5_040 {
+        let hello = Hello {
+            node_id,
+            ..member.clone()
+        };
+        let mut connection = target.greet(&hello);
+        connection.read_exact(&mut [0]).expect("it is welcome");
+        connection.write_all(&[0; 64]).expect("sent");
+        // A reset is a close too: it left bytes unread.
+        let _ = connection.read_to_end(&mut Vec::new());
+    }
+    assert_eq!(lines_with("closed a connection of node 50"), 1);
     target.stop();
 }

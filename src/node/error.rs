@@ -129,6 +129,11 @@ impl fmt::Display for StartError {
                     "{flag} {address}: the port is in use; stop the process that listens there \
                      or choose another port"
                 ),
+                io::ErrorKind::PermissionDenied => write!(
+                    f,
+                    "{flag} {address}: {error}; choose a port from 1024 on, or let this process \
+                     have that one"
+                ),
                 _ => write!(
                     f,
                     "{flag} {address}: {error}; choose an address of this machine"
@@ -267,5 +272,33 @@ fn snapshot_exit_code(error: &SnapshotError) -> u8 {
         SnapshotError::Damaged { .. } | SnapshotError::Missing { .. } => 6,
         SnapshotError::Io { .. } => 74,
         SnapshotError::Newer { .. } | SnapshotError::Foreign { .. } => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_listened_on_is_told_with_the_cure_for_its_cause() {
+        for (kind, code, cure) in [
+            (io::ErrorKind::AddrInUse, 3, "choose another port"),
+            (
+                io::ErrorKind::PermissionDenied,
+                2,
+                "choose a port from 1024 on",
+            ),
+            (io::ErrorKind::AddrNotAvailable, 2, "an address of this"),
+        ] {
+            let error = StartError::Listen {
+                flag: "--kv-listen",
+                address: "a:80".to_owned(),
+                error: kind.into(),
+            };
+            assert_eq!(error.exit_code(), code);
+            let text = error.to_string();
+            assert!(text.starts_with("--kv-listen a:80: "), "{text}");
+            assert!(text.contains(cure), "{text}");
+        }
     }
 }

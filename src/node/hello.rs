@@ -219,7 +219,7 @@ impl Hello {
             return refuse(Code::Joining, reason);
         };
         if cluster_id != me.cluster_id {
-            let (theirs, ours) = (hex(&cluster_id), hex(&me.cluster_id));
+            let (theirs, ours) = (hex(cluster_id), hex(me.cluster_id));
             let reason = format!(
                 "node {node} is of cluster {theirs}, not of {ours}; give it the --peers of this \
                  cluster and an empty --data-dir, in a restored cluster one that raftkv restore \
@@ -289,8 +289,9 @@ pub(super) fn wiped(node: NodeId) -> String {
     )
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// An id or an incarnation as people write it.
+pub(super) fn hex(bytes: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 #[cfg(test)]

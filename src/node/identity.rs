@@ -22,6 +22,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     error::StartError,
+    hello::hex,
     sealed::{self, Format, sync_directory},
 };
 use crate::raft::{Config, Description, Incarnation, NodeId};
@@ -424,10 +425,6 @@ pub(super) fn read_pins(
         return Err(StartError::damaged(path, problem));
     }
     Ok(pins)
-}
-
-fn hex(bytes: [u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 fn unhex(text: &str) -> Option<[u8; 16]> {

@@ -488,8 +488,8 @@ impl Network {
                 tracing::info!("{}", refusal.reason);
                 return Ok(Err(refusal));
             }
-            let member = self.links.contains_key(&node).then_some(node);
-            self.complain(member, refusal.code.as_str_name(), &refusal.reason, now_ms);
+            let kind = refusal.code.as_str_name();
+            self.complain(Some(node), kind, &refusal.reason, now_ms);
             return Ok(Err(refusal));
         }
         if let Some(reason) = &hello.refused {
@@ -500,7 +500,8 @@ impl Network {
         self.pin(node, Some(hello.incarnation))?;
         let ours = (self.me.heartbeat_ms, self.me.election_timeout_ms);
         let theirs = (hello.heartbeat_ms, hello.election_timeout_ms);
-        if self.greeted.insert(node) && ours != theirs {
+        let is_first = self.links.contains_key(&node) && self.greeted.insert(node);
+        if is_first && ours != theirs {
             tracing::warn!(
                 "node {node} has heartbeat {} ms and election timeout {} ms, this node {} and {}; \
                  set the same on every node",
@@ -523,6 +524,8 @@ impl Network {
         text: &str,
         now_ms: u64,
     ) {
+        // Who invents ids counts with the strangers.
+        let about = about.filter(|node| self.roster.is_expected(*node));
         let last_ms = self.logged_ms.get(&(about, kind));
         if last_ms.is_none_or(|last_ms| now_ms - last_ms >= LOG_EVERY_MS) {
             self.logged_ms.insert((about, kind), now_ms);
