@@ -65,9 +65,9 @@ pub fn restore(
 ) -> Result<(), Failure> {
     let made = match &restore.origin {
         Origins::File(file) => {
-            let (mut media, name) = place(file)?;
             // Before the directory is begun: a wrong file leaves nothing behind.
-            let hash = check(&mut media, &name)?.hash;
+            let (_, Snapshot { hash, .. }) = check_backup(file)?;
+            let (media, name) = place(file)?;
             let directory = RestoredDir::begin(&restore.data_dir)?;
             build(restore, directory, (media, &name), hash)?
         }
@@ -165,13 +165,18 @@ fn place(file: &Path) -> Result<(FileMedia, String), Failure> {
 }
 
 /// Reads all of a backup, and each entry in it.
-fn check(media: &mut FileMedia, name: &str) -> Result<Snapshot, Failure> {
-    let file = media.describe(name);
-    let source = media.open_source(name);
-    let source = source.map_err(|error| StartError::io(Path::new(&file), error))?;
-    let mut loading = Loading::new(source, file).map_err(wrong)?;
+///
+/// # Errors
+/// Code 2 when it is no name of a file, 5 when it is of a newer program, 6 when it is damaged, 74
+/// when it cannot be read.
+pub fn check_backup(file: &Path) -> Result<(Header, Snapshot), Failure> {
+    let (mut media, name) = place(file)?;
+    let source = media.open_source(&name);
+    let source = source.map_err(|error| StartError::io(file, error))?;
+    let mut loading = Loading::new(source, file.display().to_string()).map_err(wrong)?;
     while loading.step().map_err(wrong)?.is_none() {}
-    Ok(loading.finish().0)
+    let header = loading.header().clone();
+    Ok((header, loading.finish().0))
 }
 
 fn wrong(error: SnapshotError) -> Failure {

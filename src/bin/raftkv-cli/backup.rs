@@ -8,7 +8,9 @@ use std::{
 use clap::Subcommand;
 use raftkv::{
     client::{BackupHead, BackupPart, Client},
-    storage::{Header, Loading, SnapshotError},
+    offline::check_backup,
+    raft::Snapshot,
+    storage::Header,
 };
 use raftkv_wal::{FileMedia, FileSink, Media as _, Sink as _};
 
@@ -71,7 +73,7 @@ impl Target {
     /// Checks all that was written and gives it its name.
     fn publish(&mut self, head: &BackupHead) -> Result<(), (u8, String)> {
         self.sink.sync().map_err(|error| disk(&self.file, &error))?;
-        let (_, found) = check(&mut self.media, &self.temporary)?;
+        let (_, found) = check(&self.file.with_file_name(&self.temporary))?;
         if found.hash != head.hash || found.bytes != head.bytes {
             let text = format!(
                 "{}: what came is not what was announced; save it again",
@@ -128,8 +130,7 @@ fn save(file: &Path, force: bool, client: &mut Client) -> Ended {
 }
 
 fn inspect(file: &Path) -> Ended {
-    let (mut media, name) = place(file)?;
-    let (header, snapshot) = check(&mut media, &name)?;
+    let (header, snapshot) = check(file)?;
     let cluster = u128::from_be_bytes(header.cluster_id);
     let lines = [
         ("index", header.pos.index.to_string()),
@@ -162,27 +163,12 @@ fn place(file: &Path) -> Result<(FileMedia, String), (u8, String)> {
     Ok((media, name.to_owned()))
 }
 
-/// Reads a whole backup, and each entry in it.
-fn check(
-    media: &mut FileMedia,
-    name: &str,
-) -> Result<(Header, raftkv::raft::Snapshot), (u8, String)> {
-    let file = media.describe(name);
-    let source = media.open_source(name);
-    let source = source.map_err(|error| disk(Path::new(&file), &error))?;
-    let mut loading = Loading::new(source, file).map_err(wrong)?;
-    while loading.step().map_err(wrong)?.is_none() {}
-    let header = loading.header().clone();
-    Ok((header, loading.finish().0))
-}
-
-fn wrong(error: SnapshotError) -> (u8, String) {
-    let code = match error {
-        SnapshotError::Damaged { .. } | SnapshotError::Missing { .. } => exit::DAMAGED,
-        SnapshotError::Newer { .. } | SnapshotError::Foreign { .. } => exit::REFUSED,
-        SnapshotError::Io { .. } => exit::UNAVAILABLE,
-    };
-    (code, error.to_string())
+fn check(file: &Path) -> Result<(Header, Snapshot), (u8, String)> {
+    check_backup(file).map_err(|failure| match failure.code {
+        // No disk of the cluster's.
+        74 => (exit::UNAVAILABLE, failure.text),
+        code => (code, failure.text),
+    })
 }
 
 fn disk(file: &Path, error: &io::Error) -> (u8, String) {
