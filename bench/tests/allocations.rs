@@ -64,13 +64,12 @@ fn per_put(outstanding: usize) -> f64 {
 }
 
 #[test]
-fn a_put_allocates_its_value_in_each_state_and_next_to_nothing_beside() {
-    let values = MEMBERS as f64;
+fn a_put_in_the_place_of_another_allocates_next_to_nothing() {
     let [alone, among_64, among_1024] = [1, 64, 1_024].map(per_put);
     println!(
-        "allocations per put, of which {values} are the values: {alone:.2} alone, {among_64:.2} \
-         of 64, {among_1024:.2} of 1,024"
+        "allocations per put on {MEMBERS} members: {alone:.2} alone, {among_64:.2} of 64, \
+         {among_1024:.2} of 1,024"
     );
-    assert!(among_1024 < values + 0.1, "{among_1024}");
-    assert!(among_64 < values + 1.0, "{among_64}");
+    assert!(among_1024 < 0.15, "{among_1024}");
+    assert!(among_64 < 0.6, "{among_64}");
 }

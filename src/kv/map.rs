@@ -1,16 +1,21 @@
 //! Where the keys live, behind the few operations that the store needs, so that another
 //! structure can take its place.
-//!
-//! A persistent B+tree: a clone shares every node, and a change copies the nodes on its way down
-//! that a clone still shares. Up to 16 entries to a node keep such a copy small.
 
-use std::ops::Bound;
-
+use arrayvec::ArrayVec;
 use bytes::Bytes;
-use imbl::OrdMap;
-use triomphe::ThinArc;
+use triomphe::{Arc, ThinArc};
 
-use super::{Stored, digest, key::Key};
+use super::{
+    Stored, TOGETHER, digest,
+    key::Key,
+    tree::{Place, Tree},
+};
+
+/// A map of fewer keys lies in the processor's caches.
+const SMALL: usize = 2_000;
+
+/// So many keys are worth to be looked for together.
+const FEW: usize = 4;
 
 /// A value's history in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +33,52 @@ struct Head {
     digest: [u64; 2],
 }
 
-/// A value and its history in one allocation. It never changes, so that clones of the map share
-/// it.
+impl Head {
+    fn new(key: &[u8], history: History, value: &[u8]) -> Head {
+        let digest = digest::of_entry(key, history, value);
+        let digest = [digest as u64, (digest >> 64) as u64];
+        Head { history, digest }
+    }
+}
+
+/// A value and its history in one allocation. It does not change while anybody shares it: clones
+/// of the map do, and readers of the value.
 #[derive(Clone, Debug)]
 pub(super) struct Record(ThinArc<Head, u8>);
 
 impl Record {
     /// A copy of the value: a slice of the command would keep all of it alive.
     fn new(key: &[u8], history: History, value: &[u8]) -> Record {
-        let digest = digest::of_entry(key, history, value);
-        let digest = [digest as u64, (digest >> 64) as u64];
-        let head = Head { history, digest };
+        let head = Head::new(key, history, value);
         Record(ThinArc::from_header_and_slice(head, value))
+    }
+
+    /// Stores another value, in the memory of the old one if that is nobody else's and fits.
+    fn put(&mut self, key: &[u8], value: &[u8], revision: u64) {
+        let old = self.history();
+        let history = History {
+            mod_revision: revision,
+            version: old.version + 1,
+            ..old
+        };
+        let is_in_place = self.0.with_arc_mut(|record| match Arc::get_mut(record) {
+            Some(record) if record.length() == value.len() => {
+                *record.header_mut() = Head::new(key, history, value);
+                record.slice_mut().copy_from_slice(value);
+                true
+            }
+            _ => false,
+        });
+        if !is_in_place {
+            *self = Record::new(key, history, value);
+        }
+    }
+
+    /// Has the memory of it brought closer.
+    fn touch(&self) {
+        self.value().iter().step_by(64).for_each(|byte| {
+            std::hint::black_box(byte);
+        });
     }
 
     pub(super) fn history(&self) -> History {
@@ -80,45 +119,45 @@ impl AsRef<[u8]> for Record {
 /// Keys in order, each with what is stored under it. A clone takes constant time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Map {
-    entries: OrdMap<Key, Record>,
+    entries: Tree<Record>,
     digest: u128,
 }
 
 impl Map {
     pub(super) fn get(&self, key: &[u8]) -> Option<&Record> {
-        match Key::inline(key) {
-            Some(key) => self.entries.get(&key),
-            None => self.entries.get(key),
+        self.entries.get(key)
+    }
+
+    /// Where these keys are, of those that are there.
+    pub(super) fn find(
+        &self,
+        keys: &ArrayVec<&[u8], TOGETHER>,
+    ) -> ArrayVec<Option<Place>, TOGETHER> {
+        match keys.len() < FEW || self.len() < SMALL {
+            true => ArrayVec::new(),
+            false => self.entries.find(keys, Record::touch),
         }
     }
 
-    /// Stores the value as the change of this revision.
-    pub(super) fn put(&mut self, key: &[u8], value: &[u8], revision: u64) {
-        let found = match Key::inline(key) {
-            Some(key) => self.entries.get_mut(&key),
-            None => self.entries.get_mut(key),
+    /// Stores the value as the change of this revision. The key may be at this place.
+    pub(super) fn put(&mut self, key: &[u8], value: &[u8], revision: u64, place: Option<&Place>) {
+        let Map { entries, digest } = self;
+        let mut put = |record: &mut Record| {
+            *digest = digest.wrapping_sub(record.digest());
+            record.put(key, value, revision);
+            *digest = digest.wrapping_add(record.digest());
         };
-        match found {
-            Some(record) => {
-                let old = record.history();
-                let history = History {
-                    mod_revision: revision,
-                    version: old.version + 1,
-                    ..old
-                };
-                let new = Record::new(key, history, value);
-                let changed = new.digest().wrapping_sub(record.digest());
-                self.digest = self.digest.wrapping_add(changed);
-                *record = new;
-            }
-            None => {
-                let history = History {
-                    create_revision: revision,
-                    mod_revision: revision,
-                    version: 1,
-                };
-                self.insert(key, history, value);
-            }
+        if let Some(record) = place.and_then(|place| entries.get_mut_at(place, key)) {
+            put(record);
+        } else if let Some(record) = entries.get_mut(key) {
+            put(record);
+        } else {
+            let history = History {
+                create_revision: revision,
+                mod_revision: revision,
+                version: 1,
+            };
+            self.insert(key, history, value);
         }
     }
 
@@ -131,11 +170,7 @@ impl Map {
 
     /// Returns whether the key was there.
     pub(super) fn delete(&mut self, key: &[u8]) -> bool {
-        // A removal copies shared nodes, whether or not it finds the key.
-        let removed = match self.entries.contains_key(key) {
-            true => self.entries.remove(key),
-            false => None,
-        };
+        let removed = self.entries.remove(key);
         if let Some(record) = &removed {
             self.digest = self.digest.wrapping_sub(record.digest());
         }
@@ -152,12 +187,11 @@ impl Map {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Record)> {
-        self.entries.iter()
+        self.entries.behind(None)
     }
 
     /// The entries behind `last`, or all.
     pub(super) fn behind(&self, last: Option<&Key>) -> impl Iterator<Item = (&Key, &Record)> {
-        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-        self.entries.range::<_, Key>((from, Bound::Unbounded))
+        self.entries.behind(last)
     }
 }

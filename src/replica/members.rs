@@ -7,7 +7,7 @@ use raftkv_wal::Media;
 
 use super::{Error, Outbox, Replica, Reply};
 use crate::{
-    kv::DIGEST_EVERY,
+    kv::{DIGEST_EVERY, Kv},
     raft::{Index, Input, NodeId, RefusalReason, RoleName, Token},
 };
 
@@ -37,17 +37,6 @@ impl<M: Media> Replica<M> {
     #[must_use]
     pub fn digests(&self) -> &Arc<Digests> {
         &self.digests
-    }
-
-    /// The entry at `index` is applied.
-    pub(super) fn remember_digest(&mut self, index: Index) {
-        if index.0.is_multiple_of(DIGEST_EVERY) {
-            let digests = Arc::make_mut(&mut self.digests);
-            if digests.len() == DIGESTS_MAX {
-                digests.pop_front();
-            }
-            digests.push_back((index, self.kv.digest()));
-        }
     }
 
     /// Begins to hand leadership over, and says to whom (th. 3.10). Whether it comes to that shows
@@ -84,5 +73,16 @@ impl<M: Media> Replica<M> {
             is_committed: status.config_at <= status.commit,
             config: status.config,
         }
+    }
+}
+
+/// The entry at `index` is applied.
+pub(super) fn remember_digest(digests: &mut Arc<Digests>, index: Index, kv: &Kv) {
+    if index.0.is_multiple_of(DIGEST_EVERY) {
+        let digests = Arc::make_mut(digests);
+        if digests.len() == DIGESTS_MAX {
+            digests.pop_front();
+        }
+        digests.push_back((index, kv.digest()));
     }
 }

@@ -1,6 +1,7 @@
 //! The one interpreter of the FSM's effects: log, state machine and messages, with no socket, no
 //! clock and no thread. The node, the simulator and the benches all run this.
 
+mod apply;
 mod backups;
 mod frames;
 mod members;
@@ -18,11 +19,11 @@ use raftkv_wal::Media;
 
 use crate::{
     codec::{self, Packet},
-    kv::{Command, Kv, Outcome},
+    kv::{Command, Kv},
     raft::{
-        self, Change, ChangeState, Config, Effect, Effects, EntryKind, HardState, Index, Input,
-        LogPos, Message, NodeId, Note, Options, Raft, RefusalReason, RoleChange, RoleName, Seq,
-        Snapshot, Status, Token,
+        self, Change, ChangeState, Config, Effect, Effects, HardState, Index, Input, LogPos,
+        Message, NodeId, Note, Options, Raft, RefusalReason, RoleChange, RoleName, Seq, Snapshot,
+        Status, Token,
     },
     storage::{self, JobError, Opened, Storage},
 };
@@ -190,13 +191,6 @@ const MARK_AFTER_TICKS: u32 = 5;
 /// Ticks between two looks whether a full disk has room again.
 const LOOK_FOR_ROOM_TICKS: u32 = 100;
 
-/// Entries are applied so many at a time: after a restart the whole log is due at once, and a
-/// leader that falls silent over it is replaced.
-const APPLY_MAX_ENTRIES: u64 = 4096;
-
-/// And fewer while a snapshot is written: a change then copies what the snapshot still shares.
-const APPLY_MAX_ENTRIES_WHILE_WRITING: u64 = 512;
-
 /// Commands are encoded into buffers of this size: each holds many, and comes back when the last of
 /// them is written.
 const ENCODED_BYTES: usize = 64 << 10;
@@ -275,7 +269,7 @@ impl<M: Media> Replica<M> {
             held: VecDeque::new(),
             applied: included,
             apply_upto: included,
-            apply_max_entries: APPLY_MAX_ENTRIES,
+            apply_max_entries: apply::MAX_ENTRIES,
             accepted: VecDeque::new(),
             encoded: BytesMut::with_capacity(ENCODED_BYTES),
             frames: Frames::default(),
@@ -444,45 +438,6 @@ impl<M: Media> Replica<M> {
         self.tidy_snapshots(out)
     }
 
-    /// Whether committed entries wait for [`Replica::apply_some`].
-    #[must_use]
-    pub fn has_more_to_apply(&self) -> bool {
-        self.applied < self.apply_upto && !self.snapshots.is_loading()
-    }
-
-    /// Applies some of the committed entries and answers what waited for them. A step does this
-    /// too; what it leaves is the driver's to go on with, between its other duties.
-    ///
-    /// # Errors
-    /// As [`Replica::step`].
-    pub fn apply_some(&mut self, out: &mut Outbox) -> Result<(), Error> {
-        if self.snapshots.is_loading() {
-            return Ok(());
-        }
-        let at_once = match self.snapshots.is_writing() {
-            true => self.apply_max_entries.min(APPLY_MAX_ENTRIES_WHILE_WRITING),
-            false => self.apply_max_entries,
-        };
-        let last = self.apply_upto.0.min(self.applied.0 + at_once);
-        while self.applied.0 < last {
-            let index = self.applied.next();
-            let term = self.raft.log().term(index).expect("committed entries stay");
-            let pos = LogPos::new(term, index);
-            let outcome = self.apply_one(pos)?;
-            self.applied = index;
-            self.remember_digest(index);
-            if let Some(&(first, token)) = self.accepted.front()
-                && first == pos
-            {
-                self.accepted.pop_front();
-                out.replies.push((token, reply(outcome, pos)));
-            }
-        }
-        self.serve(out);
-        self.take_snapshot_if_due(out);
-        Ok(())
-    }
-
     /// What consensus is at.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -613,23 +568,6 @@ impl<M: Media> Replica<M> {
         out.role = Some(change);
     }
 
-    fn apply_one(&mut self, pos: LogPos) -> Result<Option<Outcome>, Error> {
-        let refuse = |what: String| Error::Apply { pos, what };
-        let entry = self.storage.entry(pos.index);
-        let entry = entry.map_err(|error| refuse(error.to_string()))?;
-        assert!(entry.pos == pos, "entry {} is stored at {pos}", entry.pos);
-        match entry.kind {
-            // In force since it was appended (§6).
-            EntryKind::NO_OP | EntryKind::CONFIG => Ok(None),
-            EntryKind::COMMAND => {
-                let command = codec::read_command(entry.data);
-                let command = command.map_err(|error| refuse(error.to_string()))?;
-                Ok(Some(self.kv.apply(command)))
-            }
-            EntryKind(kind) => Err(refuse(format!("its kind {kind} is unknown"))),
-        }
-    }
-
     fn has_room_for(&mut self, entries: &[raft::Entry]) -> bool {
         let bytes = entries.iter().map(|entry| entry.data.len()).sum();
         entries.is_empty() || self.storage.has_room(entries.len(), bytes)
@@ -658,12 +596,5 @@ impl<M: Media> Replica<M> {
             }
         }
         self.answer_backups(out);
-    }
-}
-
-fn reply(outcome: Option<Outcome>, at: LogPos) -> Reply {
-    match outcome.expect("tokens belong to commands") {
-        Outcome::Put => Reply::Put { at },
-        Outcome::Deleted { found } => Reply::Delete { found, at },
     }
 }

@@ -63,6 +63,9 @@ enum What {
         /// Puts under way.
         #[arg(long, default_value_t = 1)]
         outstanding: usize,
+        /// For so long.
+        #[arg(long, default_value_t = 5.0)]
+        seconds: f64,
     },
 }
 
@@ -78,8 +81,13 @@ fn main() -> ExitCode {
                 Err(error) => Err(error),
             }
         }
-        What::Profile { nodes, outstanding } => {
-            tell(&run(spec(nodes, outstanding, 0, LONG)));
+        What::Profile {
+            nodes,
+            outstanding,
+            seconds,
+        } => {
+            let duration = Duration::from_secs_f64(seconds);
+            tell(&run(spec(nodes, outstanding, 0, duration)));
             Ok(())
         }
     };
