@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use prost::Message as _;
 use raftkv::{
     codec::{FRAME_HEADER_BYTES, FRAME_MAX_BYTES, FrameDecoder, encode_frame, encode_message},
@@ -214,6 +215,29 @@ fn silent_connections_do_not_keep_a_member_out() {
 }
 
 #[test]
+fn nodes_that_are_no_members_do_not_take_all_descriptors() {
+    let target = target();
+    let member = target.member_hello();
+    let others = (5_000..).take(MANY).map(|node_id| {
+        let hello = Hello {
+            node_id,
+            ..member.clone()
+        };
+        let mut connection = target.greet(&hello);
+        connection.read_exact(&mut [0]).expect("it is welcome");
+        connection
+    });
+    let mut others: Vec<TcpStream> = others.collect();
+    // The first one made room.
+    others[0].read_to_end(&mut Vec::new()).expect("closed");
+    // The newest is heard.
+    let newest = others.last_mut().expect("there are many");
+    newest.write_all(&heartbeat(5)).expect("sent");
+    target.wait_for_term(5);
+    target.stop();
+}
+
+#[test]
 fn another_version_is_told_which_one_is_spoken_here() {
     let target = target();
     let newer = Hello {
@@ -341,5 +365,14 @@ fn who_invents_ids_does_not_fill_the_log() {
         let _ = connection.read_to_end(&mut Vec::new());
     }
     assert_eq!(lines_with("closed a connection of node 50"), 1);
+    let question = |node_id| Hello {
+        node_id,
+        cluster_id: Bytes::new(),
+        ..member.clone()
+    };
+    for node_id in 6_000..6_040 {
+        assert_eq!(target.refusal_of(&question(node_id)), Code::Joining);
+    }
+    assert_eq!(lines_with("asks which cluster this is"), 1);
     target.stop();
 }

@@ -41,6 +41,8 @@ pub const NODE_ID_MAX: u64 = (1 << 32) - 3;
 
 /// Connections that have not said who they are.
 const STRANGERS_MAX: usize = 16;
+/// And those of nodes that are no members: each takes a descriptor for as long as it likes.
+const OTHERS_MAX: usize = 16;
 /// Connections accepted in one turn: strangers must not keep the loop from its members.
 const ACCEPTS_PER_TURN: usize = 64;
 /// The same refusal is logged once in this time.
@@ -445,6 +447,15 @@ impl Network {
         let from = hello.node_id;
         self.inbound.retain(|_, other| other.from() != Some(from));
         inbound.accept(from);
+        let of_another = |from: NodeId| !self.roster.is_expected(from);
+        let others = self.inbound.iter();
+        let mut others = others.filter(|(_, other)| other.from().is_some_and(of_another));
+        if of_another(from)
+            && let Some((&oldest, _)) = others.next()
+            && others.count() + 1 >= OTHERS_MAX
+        {
+            self.inbound.remove(&oldest);
+        }
         Ok(true)
     }
 
@@ -484,12 +495,12 @@ impl Network {
             checked = Err(Refusal::new(Code::Incarnation, reason));
         }
         if let Err(refusal) = checked {
-            if refusal.code == Code::Joining {
-                tracing::info!("{}", refusal.reason);
-                return Ok(Err(refusal));
-            }
             let kind = refusal.code.as_str_name();
-            self.complain(Some(node), kind, &refusal.reason, now_ms);
+            if refusal.code != Code::Joining {
+                self.complain(Some(node), kind, &refusal.reason, now_ms);
+            } else if self.is_new(Some(node), kind, now_ms) {
+                tracing::info!("{}", refusal.reason);
+            }
             return Ok(Err(refusal));
         }
         if let Some(reason) = &hello.refused {
@@ -524,13 +535,20 @@ impl Network {
         text: &str,
         now_ms: u64,
     ) {
-        // Who invents ids counts with the strangers.
-        let about = about.filter(|node| self.roster.is_expected(*node));
-        let last_ms = self.logged_ms.get(&(about, kind));
-        if last_ms.is_none_or(|last_ms| now_ms - last_ms >= LOG_EVERY_MS) {
-            self.logged_ms.insert((about, kind), now_ms);
+        if self.is_new(about, kind, now_ms) {
             tracing::warn!("{text}");
         }
+    }
+
+    /// Whether such a thing was not logged lately. Who invents ids counts with the strangers.
+    fn is_new(&mut self, about: Option<NodeId>, kind: &'static str, now_ms: u64) -> bool {
+        let about = about.filter(|node| self.roster.is_expected(*node));
+        let last_ms = self.logged_ms.get(&(about, kind));
+        let is_new = last_ms.is_none_or(|last_ms| now_ms - last_ms >= LOG_EVERY_MS);
+        if is_new {
+            self.logged_ms.insert((about, kind), now_ms);
+        }
+        is_new
     }
 }
 
