@@ -3,6 +3,7 @@
 
 mod batch;
 mod digest;
+mod draws;
 pub mod explore;
 pub mod history;
 mod invariants;

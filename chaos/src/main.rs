@@ -306,8 +306,9 @@ fn take_apart(seed: u64, directory: &Path) {
         text += &format!("{line}\n");
     }
     say!(
-        "shrunk from {} to {} events in {} runs: {}: {}",
+        "shrunk from {} to {} events in {} lines by {} runs: {}: {}",
         shrunk.events_before,
+        shrunk.events,
         shrunk.lines.len(),
         shrunk.tried,
         failure.property.name(),

@@ -140,9 +140,10 @@ fn hunt(bug: &'static Bug, options: &Options) -> Hunt {
             let sound = !shrunk.fails();
             plant(Some(bug));
             hunt.shrunk.push(format!(
-                "{} of {} events left in {} runs{}",
-                shrunk.lines.len(),
+                "{} of {} events left in {} lines by {} runs{}",
+                shrunk.events,
                 shrunk.events_before,
+                shrunk.lines.len(),
                 shrunk.tried,
                 if sound { "" } else { ", NOT BY THE BUG" }
             ));

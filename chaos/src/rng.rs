@@ -1,31 +1,62 @@
 //! Seeded chance.
 
+use crate::{
+    draws::{Draws, Pinned},
+    sim::Micros,
+};
+
 /// SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng {
+    state: u64,
+    /// What was drawn before decides, where a run is repeated with parts of its plan left out.
+    pinned: Option<Box<Pinned>>,
+}
 
 impl Rng {
     /// The same numbers for the same seed.
     #[must_use]
     pub fn new(seed: u64) -> Rng {
-        Rng(seed)
+        Rng {
+            state: seed,
+            pinned: None,
+        }
     }
 
     /// A stream of its own for one purpose of a run: what one part draws does not shift what the
     /// others draw.
     #[must_use]
     pub fn stream(seed: u64, purpose: u64) -> Rng {
-        let mut rng = Rng(seed ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93));
-        Rng(rng.draw())
+        let mut rng = Rng::new(seed ^ purpose.wrapping_mul(0xd6e8_feb8_6659_fd93));
+        Rng::new(rng.draw())
+    }
+
+    /// The same, written down or read as `draws` says.
+    pub(crate) fn pinned(self, draws: &Draws, purpose: u64) -> Rng {
+        Rng {
+            pinned: draws.pinned(purpose).map(Box::new),
+            ..self
+        }
+    }
+
+    /// For whom, and at which time, the next numbers are drawn.
+    pub(crate) fn aim(&mut self, now: Micros, whom: u64) {
+        if let Some(pinned) = &mut self.pinned {
+            pinned.aim(now, whom);
+        }
     }
 
     /// Any number.
     pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let next = z ^ (z >> 31);
+        match &mut self.pinned {
+            None => next,
+            Some(pinned) => pinned.draw(next),
+        }
     }
 
     /// A number from `low` to `high`, both included.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     invariants::Property,
-    scenario::{Endured, Partial, Plan, Preset, Run, Stats},
+    scenario::{Ask, Endured, Partial, Plan, Preset, Run, Stats},
     sim::Line,
 };
 
@@ -52,6 +52,11 @@ pub fn run_seed(seed: u64, record: bool) -> Outcome {
 
 /// Runs a plan.
 pub(crate) fn run_plan(plan: &Plan, record: bool) -> Outcome {
+    run_asking(plan, record).0
+}
+
+/// Runs a plan, and tells what clients asked for as well.
+pub(crate) fn run_asking(plan: &Plan, record: bool) -> (Outcome, Vec<Ask>) {
     let mut run = None;
     let failure = caught(|| {
         let run = run.insert(Run::new(plan));
@@ -60,13 +65,15 @@ pub(crate) fn run_plan(plan: &Plan, record: bool) -> Outcome {
         }
         run.go();
     });
-    Outcome {
+    let asked = run.as_ref().map(Run::asked).unwrap_or_default();
+    let outcome = Outcome {
         preset: plan.preset,
         seed: plan.seed,
         stats: run.as_ref().map(Run::stats).unwrap_or_default(),
         failure: failure.err(),
         lines: run.as_mut().map(Run::take_lines).unwrap_or_default(),
-    }
+    };
+    (outcome, asked)
 }
 
 /// Runs a partial partition, with the leader at this place when links are cut.

@@ -9,7 +9,7 @@ fn a_seed_that_passes_is_not_shrunk() {
 
 #[cfg(feature = "planted-bugs")]
 mod broken {
-    use raftkv_chaos::shrink;
+    use raftkv_chaos::{run_seed, shrink};
     use raftkv_planted::{BUGS, plant};
 
     #[test]
@@ -22,5 +22,21 @@ mod broken {
         assert!(once.fails());
         plant(None);
         assert!(!once.fails());
+    }
+    #[test]
+    fn damage_lost_snapshots_and_clusters_that_stand_still_are_shrunk() {
+        for id in ["M33", "M35b", "M45"] {
+            plant(BUGS.iter().find(|bug| bug.id == id));
+            let fails = |seed: &u64| run_seed(*seed, false).failure.is_some();
+            let seed = (1..1_000).find(fails).expect("one fails");
+            let shrunk = shrink(seed).expect("it fails");
+            assert!(
+                shrunk.lines.len() <= 200,
+                "{id}: {} lines",
+                shrunk.lines.len()
+            );
+            plant(None);
+            assert!(!shrunk.fails(), "{id} is not why seed {seed} fails");
+        }
     }
 }

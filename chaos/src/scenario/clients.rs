@@ -9,7 +9,7 @@ use raftkv::{
     replica::{Operation, Reply},
 };
 
-use super::plan::Load;
+use super::plan::{Load, Plan};
 use crate::{
     history::{Call, History, Key, Moment, Request, Told, Value},
     rng::Rng,
@@ -22,11 +22,26 @@ const UNKNOWN_MAX: u32 = 8;
 /// How long the last client waits between two requests.
 const PROBER_THINKS: (Micros, Micros) = (1_000, 5_000);
 
+/// The stream of the first client; the others follow.
+const CLIENT_DRAWS: u64 = 16;
+
+/// What a client asks for, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) at: Micros,
+    pub(crate) client: usize,
+    /// Which of the keys in use.
+    pub(crate) slot: usize,
+    pub(crate) request: Request,
+}
+
 /// Something that is due for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Alarm {
     /// It asks for something new.
     Ask { client: usize },
+    /// It asks for this, unless it still waits.
+    AskThis(Ask),
     /// Its request reaches a node.
     Reach {
         client: usize,
@@ -76,6 +91,10 @@ pub(super) struct Clients {
     alarms: Vec<Option<Alarm>>,
     free: Vec<usize>,
     pub(super) history: History,
+    /// What the clients asked for, but for the last one.
+    asked: Vec<Ask>,
+    /// All that they are to ask for, if that is not drawn.
+    script: Option<Vec<Ask>>,
     /// Whether they ask for more.
     pub(super) is_on: bool,
     /// Whether the last client has begun.
@@ -83,10 +102,12 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(load: Load, nodes: u64, seed: u64) -> Clients {
-        let mut rng = Rng::stream(seed, 4);
-        let client = |_| Client {
-            rng: Rng::new(rng.draw()),
+    pub(super) fn new(plan: &Plan) -> Clients {
+        let (load, nodes) = (plan.load, plan.settings.nodes);
+        let draws = &plan.settings.draws;
+        let mut rng = Rng::stream(plan.seed, 4);
+        let client = |number: u32| Client {
+            rng: Rng::new(rng.draw()).pinned(draws, CLIENT_DRAWS + u64::from(number)),
             target: NodeId(rng.between(0, nodes - 1)),
             waits_for: None,
             calls_left: load.calls_max,
@@ -104,6 +125,8 @@ impl Clients {
             alarms: Vec::new(),
             free: Vec::new(),
             history: History::default(),
+            asked: Vec::new(),
+            script: plan.asks.clone(),
             is_on: true,
             probes: false,
             load,
@@ -112,9 +135,21 @@ impl Clients {
 
     /// All clients begin, but for the last one, which is kept for what a healed cluster owes.
     pub(super) fn begin(&mut self, sim: &mut Sim) {
-        for client in 0..self.prober() {
-            self.think(sim, client, false);
+        let Some(script) = self.script.take() else {
+            for client in 0..self.prober() {
+                self.think(sim, client, false);
+            }
+            return;
+        };
+        for ask in &script {
+            self.schedule(sim, ask.at, Alarm::AskThis(*ask));
         }
+        self.script = Some(script);
+    }
+
+    /// What the clients asked for, but for the last one.
+    pub(super) fn asked(&self) -> &[Ask] {
+        &self.asked
     }
 
     /// The last client begins, and from now on nothing is lost between clients and nodes.
@@ -183,6 +218,12 @@ impl Clients {
                     self.think(sim, client, overload);
                 }
             }
+            Alarm::AskThis(ask) => {
+                let client = ask.client % self.prober();
+                if self.is_on && self.clients[client].waits_for.is_none() {
+                    self.ask_this(sim, Ask { client, ..ask });
+                }
+            }
             Alarm::Reach {
                 client,
                 attempt,
@@ -209,11 +250,14 @@ impl Clients {
     }
 
     fn think(&mut self, sim: &mut Sim, client: usize, overload: bool) {
+        if self.script.is_some() && client != self.prober() {
+            return;
+        }
         let (least, most) = match client == self.prober() {
             true => PROBER_THINKS,
             false => self.load.think,
         };
-        let think = self.clients[client].rng.between(least, most);
+        let think = self.wishes(sim, client).between(least, most);
         let think = match overload {
             true => {
                 sim.count(Fault::Overload);
@@ -227,20 +271,50 @@ impl Clients {
     /// A client asks for something drawn.
     fn ask(&mut self, sim: &mut Sim, client: usize) {
         let (puts, gets) = (self.load.puts, self.load.gets);
-        let rng = &mut self.clients[client].rng;
-        let slot = rng.between(0, self.keys.len() as u64 - 1) as usize;
+        let keys = self.keys.len() as u64;
+        let rng = self.wishes(sim, client);
+        let slot = rng.between(0, keys - 1) as usize;
         let request = match rng.between(0, 999) {
             n if n < puts => Request::Put(Value(0)),
             n if n < puts + gets => Request::Get,
             _ => Request::Delete,
         };
         self.clients[client].calls_left -= 1;
+        let at = sim.now();
+        let ask = Ask {
+            at,
+            client,
+            slot,
+            request,
+        };
+        self.ask_this(sim, ask);
+    }
+
+    fn ask_this(&mut self, sim: &mut Sim, ask: Ask) {
+        if ask.client != self.prober() {
+            self.asked.push(ask);
+        }
+        let slot = ask.slot % self.keys.len();
         if self.keys[slot].1 >= UNKNOWN_MAX {
             self.keys[slot] = (Key(self.next_key), 0);
             self.next_key += 1;
         }
         let key = self.keys[slot].0;
-        self.call(sim, client, key, request);
+        self.call(sim, ask.client, key, ask.request);
+    }
+
+    /// Whence a client draws what comes of its requests.
+    fn draws(&mut self, sim: &Sim, client: usize) -> &mut Rng {
+        let rng = &mut self.clients[client].rng;
+        rng.aim(sim.now(), 0);
+        rng
+    }
+
+    /// Whence a client draws what it asks for, and when; nothing of that is drawn with a script.
+    fn wishes(&mut self, sim: &Sim, client: usize) -> &mut Rng {
+        let rng = &mut self.clients[client].rng;
+        rng.aim(sim.now(), 1);
+        rng
     }
 
     /// A client asks for this.
@@ -277,8 +351,10 @@ impl Clients {
         let attempt = self.attempts;
         self.clients[client].waits_for = Some(Waiting { call, attempt });
         let (least, most) = self.load.travel;
-        let travel = self.clients[client].rng.between(least, most);
-        let lost = self.clients[client].rng.chance(self.load.loss);
+        let loss = self.load.loss;
+        let rng = self.draws(sim, client);
+        let travel = rng.between(least, most);
+        let lost = rng.chance(loss);
         if !lost {
             let alarm = Alarm::Reach {
                 client,
@@ -308,20 +384,20 @@ impl Clients {
             return self.schedule(sim, self.load.backoff.0, alarm);
         }
         let Call { key, request, .. } = self.history.calls[call];
-        let operation = self.operation(client, key, request);
+        let operation = self.operation(sim, client, key, request);
         let token = sim.token();
         self.tokens.insert(token, (client, attempt));
         sim.submit(target, token, operation);
     }
 
-    fn operation(&mut self, client: usize, key: Key, request: Request) -> Operation {
+    fn operation(&mut self, sim: &Sim, client: usize, key: Key, request: Request) -> Operation {
         let key = Bytes::from(format!("k{}", key.0));
         match request {
             Request::Get => Operation::Get { key },
             Request::Delete => Operation::Delete { key },
             Request::Put(Value(value)) => {
                 let (least, most) = self.load.value_bytes;
-                let bytes = self.clients[client].rng.between(least, most) as usize;
+                let bytes = self.draws(sim, client).between(least, most) as usize;
                 let mut data = value.to_le_bytes().to_vec();
                 data.resize(bytes.max(8), b'.');
                 let value = data.into();
@@ -336,9 +412,10 @@ impl Clients {
             return;
         };
         let (least, most) = self.load.travel;
-        let rng = &mut self.clients[client].rng;
+        let loss = self.load.loss;
+        let rng = self.draws(sim, client);
         let travel = rng.between(least, most);
-        if !rng.chance(self.load.loss) {
+        if !rng.chance(loss) {
             let alarm = Alarm::Hear {
                 client,
                 attempt,
@@ -382,7 +459,7 @@ impl Clients {
     /// Nothing was done: the client asks again, elsewhere.
     fn refused(&mut self, sim: &mut Sim, client: usize, call: usize, why: RefusalReason) {
         let (least, most) = self.load.backoff;
-        let rng = &mut self.clients[client].rng;
+        let rng = self.draws(sim, client);
         let after = rng.between(least, most);
         let any = rng.pick(&sim.endpoints());
         let (target, after) = match why {
@@ -406,8 +483,7 @@ impl Clients {
         {
             slot.1 += 1;
         }
-        let rng = &mut self.clients[client].rng;
-        self.clients[client].target = rng.pick(&sim.endpoints());
+        self.clients[client].target = self.draws(sim, client).pick(&sim.endpoints());
         self.clients[client].waits_for = None;
         self.think(sim, client, overload);
     }

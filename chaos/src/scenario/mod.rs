@@ -16,7 +16,7 @@ use self::{
     clients::{Clients, key_of, value_of},
     nemesis::{Nemesis, star},
     operators::OPERATOR_ALARMS,
-    plan::{RUN_MAX, RUN_MIN},
+    plan::RUN_MIN,
 };
 pub use self::{
     kind::{Class, Kind},
@@ -31,7 +31,8 @@ use crate::{
     rng::Rng,
     sim::{Delay, Due, Hits, Line, Marks, Micros, Noise, Sim, TICK, fail},
 };
-pub(crate) use plan::{Ending, Plan, SECOND};
+pub(crate) use clients::Ask;
+pub(crate) use plan::{Ending, Plan, RUN_MAX, SECOND};
 
 /// Alarms from here on are faults of the plan: twice its number, and one more for its end.
 const FAULT_ALARMS: u64 = 1 << 32;
@@ -99,7 +100,7 @@ impl Run {
     pub(crate) fn new(plan: &Plan) -> Run {
         let sim = Sim::new(plan.settings.clone());
         Run {
-            clients: Clients::new(plan.load, plan.settings.nodes, plan.seed),
+            clients: Clients::new(plan),
             nemesis: Nemesis::new(plan),
             sim,
             plan: plan.clone(),
@@ -114,6 +115,11 @@ impl Run {
 
     pub(crate) fn take_lines(&mut self) -> Vec<Line> {
         self.sim.take_lines()
+    }
+
+    /// What clients asked for while there were faults.
+    pub(crate) fn asked(&self) -> Vec<Ask> {
+        self.clients.asked().to_vec()
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -155,6 +161,9 @@ impl Run {
 
     /// Lets time pass.
     fn run_until(&mut self, until: Micros) {
+        if self.sim.now() > self.plan.longest {
+            fail(Property::Vacuous, "it goes on for too long");
+        }
         while let Some(due) = self.sim.advance(until) {
             match due {
                 Due::Answer(token, reply) => {

@@ -96,7 +96,7 @@ impl Nemesis {
                 _ => u64::MAX,
             },
             is_on: true,
-            operators: Operators::new(plan.seed),
+            operators: Operators::new(plan),
         }
     }
 

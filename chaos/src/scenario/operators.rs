@@ -9,7 +9,10 @@ use raftkv::{
     replica::{Operation, Reply},
 };
 
-use super::changes::{Wish, draw_change};
+use super::{
+    changes::{Wish, draw_change},
+    plan::Plan,
+};
 use crate::{
     invariants::Property,
     rng::Rng,
@@ -38,16 +41,19 @@ pub(super) struct Operators {
     rng: Rng,
     operators: Vec<Operator>,
     tokens: BTreeMap<Token, usize>,
+    /// The pace of all of them, if none is drawn.
+    pace: Option<Micros>,
     /// Whether they ask.
     pub(super) is_on: bool,
 }
 
 impl Operators {
-    pub(super) fn new(seed: u64) -> Operators {
+    pub(super) fn new(plan: &Plan) -> Operators {
         Operators {
-            rng: Rng::stream(seed, 9),
+            rng: Rng::stream(plan.seed, 9).pinned(&plan.settings.draws, 9),
             operators: Vec::new(),
             tokens: BTreeMap::new(),
+            pace: plan.pace,
             is_on: true,
         }
     }
@@ -98,10 +104,12 @@ impl Operators {
         }
         sim.note_line(None, || format!("an operator wants {:?}", wish.change));
         let number = self.operators.len() as u64;
+        self.rng.aim(sim.now(), number);
+        let pace = self.rng.pick(&PACES);
         self.operators.push(Operator {
             target: sim.leader().unwrap_or(NodeId(0)),
             change: wish.change,
-            pace: self.rng.pick(&PACES),
+            pace: self.pace.unwrap_or(pace),
             asks_at: sim.now(),
             is_over: false,
         });
@@ -121,6 +129,7 @@ impl Operators {
             return;
         }
         operator.asks_at = now + operator.pace;
+        self.rng.aim(now, number as u64);
         if !sim.is_up(operator.target) {
             operator.target = self.rng.pick(&sim.endpoints());
         }
@@ -154,6 +163,7 @@ impl Operators {
 
     /// A change is done: the machines of those that were removed may go.
     fn done(&mut self, sim: &mut Sim, number: usize) {
+        self.rng.aim(sim.now(), number as u64);
         let operator = &mut self.operators[number];
         operator.is_over = true;
         let change = &operator.change;
@@ -172,6 +182,7 @@ impl Operators {
     }
 
     fn refused(&mut self, sim: &mut Sim, number: usize, refusal: &ChangeRefusal) {
+        self.rng.aim(sim.now(), number as u64);
         let operator = &mut self.operators[number];
         match refusal {
             ChangeRefusal::NotLeader { leader } => {

@@ -3,7 +3,7 @@
 
 use raftkv::raft::NodeId;
 
-use super::{kind::Kind, membership::draw_membership, snapshots::draw_snapshots};
+use super::{clients::Ask, kind::Kind, membership::draw_membership, snapshots::draw_snapshots};
 use crate::{
     rng::Rng,
     sim::{Armed, CrashPoint, Delay, Micros, Settings, Syncs, TICK},
@@ -181,7 +181,13 @@ pub(crate) struct Plan {
     pub(crate) is_fifo: bool,
     pub(crate) queue_max: u64,
     pub(crate) load: Load,
+    /// All that clients ask for while there are faults; `None` for what they draw.
+    pub(crate) asks: Option<Vec<Ask>>,
     pub(crate) faults: Vec<Planned>,
+    /// How long an operator waits before it asks again; `None` for what each draws.
+    pub(crate) pace: Option<Micros>,
+    /// A run that goes on for longer than this shows nothing.
+    pub(crate) longest: Micros,
     /// The virtual time of the faults; `None` for until the run has its counts.
     pub(crate) stop_at: Option<Micros>,
     /// Whether all faults end then, and the cluster shows that it works again.
@@ -245,7 +251,10 @@ impl Plan {
             is_fifo: rng.chance(600),
             queue_max: rng.pick(&[64, 4096]),
             load,
+            asks: None,
             faults,
+            pace: None,
+            longest: Micros::MAX,
             stop_at: None,
             heals: true,
             probes: 10,

@@ -90,6 +90,7 @@ impl Sim {
             if !self.shadows[at].is_synced() {
                 self.hits.count(Fault::LostWrite);
             }
+            self.rng.aim(self.queue.now(), id.0);
             let mut rng = Rng::new(self.rng.draw());
             let Host { disk, versions, .. } = &mut self.hosts[at];
             disk.crash(&mut || rng.draw());
@@ -102,6 +103,7 @@ impl Sim {
 
     /// Starts a node from what its disk holds.
     pub fn start(&mut self, id: NodeId) {
+        self.rng.aim(self.queue.now(), id.0);
         let seed = self.rng.draw();
         let at = index_of(id);
         let options = self.settings.options(id, seed);
@@ -158,6 +160,7 @@ impl Sim {
         if !self.settings.describes {
             return;
         }
+        self.rng.aim(self.queue.now(), id.0);
         let moves = self.rng.chance(MOVES);
         self.host(id).moves += u64::from(moves);
         let own = self.host(id).description();
@@ -381,7 +384,7 @@ impl Sim {
     /// Frames of the past come once more.
     pub(crate) fn replay(&mut self, from: NodeId, to: NodeId, count: usize) {
         let now = self.now();
-        for flight in self.network.past(from, to, count) {
+        for flight in self.network.past(now, (from, to), count) {
             self.hits.count(Fault::Replay);
             self.launch(now, flight);
         }
@@ -397,6 +400,7 @@ impl Sim {
 
     fn launch(&mut self, now: Micros, flight: super::network::Flight) {
         self.bounds.disturbed();
+        self.rng.aim(now, flight.to.0);
         let mut rng = Rng::new(self.rng.draw());
         if let Some((at, slot)) = self.network.launch(now, flight, &mut rng) {
             self.queue.schedule(at, Event::Arrive { slot });

@@ -87,8 +87,9 @@ impl Sim {
     #[must_use]
     pub fn new(settings: Settings) -> Sim {
         let ids = || (0..settings.hosts()).map(NodeId);
+        let stream = |purpose| Rng::stream(settings.seed, purpose).pinned(&settings.draws, purpose);
         let mut sim = Sim {
-            network: Network::new(settings.hosts(), Rng::stream(settings.seed, 1)),
+            network: Network::new(settings.hosts(), stream(1)),
             in_use: (0..settings.nodes).map(NodeId).collect(),
             taken: settings.nodes,
             hosts: ids().map(Host::new).collect(),
@@ -99,7 +100,7 @@ impl Sim {
             bounds: Bounds::default(),
             queue: Queue::new(),
             step: 0,
-            rng: Rng::stream(settings.seed, 2),
+            rng: stream(2),
             trace: Trace::default(),
             marks: Marks::default(),
             hits: Hits::default(),
@@ -310,7 +311,9 @@ impl Sim {
 
     pub(super) fn schedule_apply(&mut self, id: NodeId) {
         let (least, most) = self.settings.apply.unwrap_or((0, 0));
-        let at = self.now() + self.rng.between(least, most);
+        let now = self.now();
+        self.rng.aim(now, id.0);
+        let at = now + self.rng.between(least, most);
         if !std::mem::replace(&mut self.host(id).is_apply_scheduled, true) {
             self.schedule(id, at, |node, epoch| Event::Apply { node, epoch });
         }

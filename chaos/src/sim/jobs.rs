@@ -69,6 +69,7 @@ impl Sim {
     fn schedule_job(&mut self, id: NodeId) {
         let (least, most) = self.settings.job;
         let slow = self.host(id).slow_jobs;
+        self.rng.aim(self.queue.now(), id.0);
         let took = self.rng.between(least, most) + self.rng.between(slow / 2, slow);
         if took >= SLOW_JOB {
             self.hits.count(Fault::SlowSnapshot);

@@ -196,7 +196,13 @@ impl Network {
     }
 
     /// What a link carried before, chosen by chance, to come once more.
-    pub(crate) fn past(&mut self, from: NodeId, to: NodeId, count: usize) -> Vec<Flight> {
+    pub(crate) fn past(
+        &mut self,
+        now: Micros,
+        (from, to): (NodeId, NodeId),
+        count: usize,
+    ) -> Vec<Flight> {
+        self.rng.aim(now, from.0 * self.nodes + to.0);
         let mut rng = Rng::new(self.rng.draw());
         let link = self.link(from, to);
         let connection = link.connection;
@@ -220,6 +226,7 @@ impl Network {
         asked: Asked,
     ) -> [Option<(Micros, u32)>; 2] {
         let noise = self.noise;
+        self.rng.aim(now, from.0 * self.nodes + to.0);
         let mut rng = Rng::new(self.rng.draw());
         let link = self.link(from, to);
         let mut flight = Flight {

@@ -6,6 +6,7 @@ use raftkv::{
 };
 
 use super::{host::Armed, queue::Micros};
+use crate::draws::Draws;
 
 /// How the event loop of a node and its disk get along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Settings {
     pub describes: bool,
     /// Decides everything that is drawn.
     pub seed: u64,
+    /// Unless it is what another run drew.
+    pub(crate) draws: Draws,
     /// Election timeouts are from 1 to 2 times this.
     pub election_timeout_ticks: u32,
     /// A leader asserts itself at this pace.
@@ -68,6 +71,7 @@ impl Settings {
             spares: 0,
             describes: false,
             seed,
+            draws: Draws::InOrder,
             election_timeout_ticks: shipped.election_timeout_ticks,
             heartbeat_ticks: shipped.heartbeat_ticks,
             tick: vec![TICK; nodes as usize],

@@ -167,6 +167,7 @@ impl Sim {
         self.hits
             .count(Fault::of_disk(*failure.expect("just seen")));
         self.note_line(Some(id), || format!("stops: {error}"));
+        self.rng.aim(self.queue.now(), id.0);
         let down = self.rng.between(10_000, 500_000);
         self.go_down(id, false, Some(down));
     }
@@ -311,6 +312,7 @@ impl Sim {
         self.host(id).is_syncing = true;
         let (least, most) = self.settings.sync;
         let slow = self.host(id).slow_sync;
+        self.rng.aim(self.queue.now(), id.0);
         let took = self.rng.between(least, most) + self.rng.between(slow / 2, slow);
         if took >= SLOW_SYNC {
             self.hits.count(Fault::SlowSync);
