@@ -120,8 +120,8 @@ fn damage_in_any_file_is_found_and_the_file_is_named() {
             .expect("a name")
             .to_string_lossy()
             .into_owned();
-        // What holds nothing durable: the lock, and the segment that is not in use yet.
-        if bytes.is_empty() || name == "raftkv.pid" || name == "next.tmp" {
+        // What holds nothing durable: the lock, and the segments that are not in use.
+        if bytes.is_empty() || name == "raftkv.pid" || name.starts_with("next") {
             continue;
         }
         let used = bytes.iter().rposition(|&byte| byte != 0).expect("written");

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::record::{FLAG_COPY, body_at};
-use crate::recover::{heads, judge_segment, used_bytes};
+use crate::recover::{heads, judge_segment, rest_bytes};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_name, segment_seq};
 use crate::{Address, Error, Media, Record, SegmentFile, Source};
 
@@ -110,7 +110,7 @@ fn inspect_segment<M: Media>(
         visit((record, head.flags & FLAG_COPY != 0));
     }
     let torn_bytes = match next {
-        None => used_bytes(&bytes[found.end..]),
+        None => rest_bytes(&segment, found.end),
         Some(_) => 0,
     };
     Ok(Intact {
@@ -152,6 +152,10 @@ struct Copy(Vec<u8>);
 impl SegmentFile for Copy {
     fn len_bytes(&self) -> u64 {
         self.0.len() as u64
+    }
+
+    fn is_reused(&self) -> bool {
+        false
     }
 
     fn write_at(&mut self, _offset: u64, _bytes: &[u8]) -> std::io::Result<()> {

@@ -14,6 +14,18 @@ use std::ops::Range;
 
 /// The name of a segment that is not yet part of the log.
 pub(crate) const PREPARED_NAME: &str = "next.tmp";
+/// Retired segments that are kept: what a snapshot of the usual distance makes dispensable.
+const KEPT_MAX: usize = 4;
+
+/// The name under which a retired segment is kept.
+fn kept_name(name: &str) -> String {
+    format!("next-{}.tmp", name.trim_end_matches(".wal"))
+}
+
+/// Whether a file is the prepared segment, or a kept one.
+fn is_leftover(name: &str) -> bool {
+    name.starts_with("next")
+}
 
 /// A directory of preallocated segments, and of a caller's own files beside them.
 ///
@@ -41,17 +53,23 @@ pub trait Media {
     /// Whether a segment of at least this size is ready. Waits for the one under way.
     fn prepared(&mut self, segment_bytes: u64) -> io::Result<()>;
 
-    /// A segment of at least this size under a temporary name: space allocated, all bytes zero,
-    /// durable. Waits for the one being prepared, or makes it now.
+    /// A segment of at least this size under a temporary name: space allocated, all bytes zero, or
+    /// those of an earlier segment ([`is_reused`](SegmentFile::is_reused)), and durable. Waits for
+    /// the one being prepared, or makes it now.
     fn take_prepared(&mut self, segment_bytes: u64) -> io::Result<Self::File>;
 
     /// Renames the prepared segment to `name`, in one step.
     fn publish(&mut self, name: &str) -> io::Result<()>;
 
+    /// Takes a finished segment out of the log: its name is gone when this returns, durably after
+    /// [`sync_directory`](Media::sync_directory). Its space is kept for later segments, as far as
+    /// few are kept and the disk has plenty.
+    fn retire(&mut self, name: &str, file: Self::File) -> io::Result<()>;
+
     /// Makes all names so far durable.
     fn sync_directory(&mut self) -> io::Result<()>;
 
-    /// Removes a prepared segment that an earlier process left, if there is one.
+    /// Removes the prepared segment and those kept that an earlier process left, if there are any.
     fn remove_leftovers(&mut self) -> io::Result<()>;
 
     /// Makes an empty file of this name, in place of one that is there. A full disk may be met
@@ -73,6 +91,9 @@ pub trait Media {
 pub trait SegmentFile: Send + 'static {
     /// The size, which never changes.
     fn len_bytes(&self) -> u64;
+
+    /// Whether it holds bytes of an earlier segment, in place of zeros.
+    fn is_reused(&self) -> bool;
 
     /// Writes all of `bytes` at `offset`, visible to [`bytes`](SegmentFile::bytes) at once and
     /// durable after [`sync`](SegmentFile::sync). On an error a part may have been written.

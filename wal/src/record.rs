@@ -174,6 +174,10 @@ impl RecordHead {
     /// or a body that would leave the segment.
     pub(crate) fn decode(segment: &[u8], seed: u32, offset: usize) -> Option<RecordHead> {
         let head = segment.get(offset..offset.checked_add(RECORD_HEADER_BYTES)?)?;
+        // It saves a CRC wherever a whole segment is searched.
+        if head[6..8] != [0, 0] {
+            return None;
+        }
         if own_crc(seed, u32::try_from(offset).ok()?, &head[..12]) != u32_at(head, 12) {
             return None;
         }

@@ -191,7 +191,7 @@ fn repair<M: Media>(media: &mut M, recovered: &mut Recovered<M::File>) -> Result
         source,
     };
     let (from, end) = (recovered.proven as usize, active.end as usize);
-    let torn_bytes = used_bytes(&active.bytes()[end..]) as u64;
+    let torn_bytes = rest_bytes(active, end) as u64;
     if torn_bytes > 0 {
         let (file, offset) = (name.clone(), end as u64);
         recovered.recovery.cut = Some(Cut {
@@ -273,8 +273,8 @@ struct Facts {
     chain_matches: bool,
     /// A trailer beyond `end` says that more than `end` was durable.
     proof_beyond: bool,
-    /// Nothing but zeros lies beyond `end` of the last segment.
-    rest_is_zero: bool,
+    /// Nothing lies beyond `end` of the last segment: zeros, or bytes of an earlier one.
+    rest_is_free: bool,
 }
 
 impl Facts {
@@ -287,7 +287,7 @@ impl Facts {
         let end = found.end;
         let (promised_end, rest) = match next {
             Some(next) => (next.previous_end, 0),
-            None => (segment.header.head_end, used_bytes(&bytes[end..])),
+            None => (segment.header.head_end, rest_bytes(segment, end)),
         };
         Facts {
             end,
@@ -295,9 +295,25 @@ impl Facts {
             last: next.is_none(),
             chain_matches: next.is_none_or(|next| next.previous_chain == found.chain),
             proof_beyond: proof_beyond(&bytes[..end + rest], segment.seed, end),
-            rest_is_zero: rest == 0,
+            rest_is_free: rest == 0,
         }
     }
+}
+
+/// How many bytes there are behind `end` that a crash has left there: up to the last that is not
+/// zero; and where all were used before, up to the last that begins a record of this segment,
+/// which earlier bytes never do: of two seeds no one gives them the same CRC.
+pub(crate) fn rest_bytes<F: SegmentFile>(segment: &Segment<F>, end: usize) -> usize {
+    let bytes = segment.bytes();
+    if !segment.header.is_reused {
+        return used_bytes(&bytes[end..]);
+    }
+    let offsets = (end..bytes.len()).step_by(ALIGN).rev();
+    let mut heads = offsets.filter_map(|at| {
+        let head = RecordHead::decode(bytes, segment.seed, at)?;
+        Some(bytes.len().min(at + record_bytes(head.body_len)))
+    });
+    heads.next().map_or(0, |upto| upto - end)
 }
 
 /// How many bytes there are up to the last that is not zero.
@@ -350,7 +366,7 @@ fn verdict(facts: &Facts) -> Verdict {
             "no valid record, though a later batch was written after its sync",
         );
     }
-    if facts.rest_is_zero {
+    if facts.rest_is_free {
         Verdict::Clean
     } else {
         Verdict::Torn
@@ -400,7 +416,7 @@ mod tests {
         beyond_promise: Option<bool>,
         chain_matches: Option<bool>,
         proof_beyond: Option<bool>,
-        rest_is_zero: Option<bool>,
+        rest_is_free: Option<bool>,
         verdict: fn(Verdict) -> bool,
     }
 
@@ -412,7 +428,7 @@ mod tests {
                 (self.beyond_promise, facts.end > facts.promised_end),
                 (self.chain_matches, facts.chain_matches),
                 (self.proof_beyond, facts.proof_beyond),
-                (self.rest_is_zero, facts.rest_is_zero),
+                (self.rest_is_free, facts.rest_is_free),
             ];
             pairs
                 .iter()
@@ -422,7 +438,7 @@ mod tests {
 
     const fn row(
         [last, reaches_promise, beyond_promise]: [Option<bool>; 3],
-        [chain_matches, proof_beyond, rest_is_zero]: [Option<bool>; 3],
+        [chain_matches, proof_beyond, rest_is_free]: [Option<bool>; 3],
         verdict: fn(Verdict) -> bool,
     ) -> Row {
         Row {
@@ -431,7 +447,7 @@ mod tests {
             beyond_promise,
             chain_matches,
             proof_beyond,
-            rest_is_zero,
+            rest_is_free,
             verdict,
         }
     }
@@ -470,7 +486,7 @@ mod tests {
                     last: bits & 1 != 0,
                     chain_matches: bits & 2 != 0,
                     proof_beyond: bits & 4 != 0,
-                    rest_is_zero: bits & 8 != 0,
+                    rest_is_free: bits & 8 != 0,
                 };
                 let rows: Vec<&Row> = TABLE.iter().filter(|row| row.matches(&facts)).collect();
                 assert_eq!(rows.len(), 1, "{facts:?}");

@@ -41,6 +41,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) previous_chain: u32,
     /// How far this segment was filled before it got its name.
     pub(crate) head_end: u32,
+    /// Behind its batches may lie bytes of an earlier segment, which mean nothing.
+    pub(crate) is_reused: bool,
 }
 
 impl SegmentHeader {
@@ -57,6 +59,7 @@ impl SegmentHeader {
             self.previous_end,
             self.previous_chain,
             self.head_end,
+            u32::from(self.is_reused),
         ];
         for (at, field) in (56..).step_by(4).zip(fields) {
             bytes[at..at + 4].copy_from_slice(&field.to_le_bytes());
@@ -118,6 +121,7 @@ impl SegmentHeader {
             previous_end: u32_at(head, 64),
             previous_chain: u32_at(head, 68),
             head_end: u32_at(head, 72),
+            is_reused: u32_at(head, 76) & 1 != 0,
         };
         if header.seq != seq {
             return Err(damaged(56, "the header is that of another segment"));
@@ -185,6 +189,7 @@ impl<F: SegmentFile> Segment<F> {
             previous_end: previous.end,
             previous_chain: previous.chain,
             head_end: (SEGMENT_HEADER_BYTES + copies_bytes) as u32,
+            is_reused: file.is_reused(),
         };
         let mut bytes = header.encode().to_vec();
         let seed = seed(&bytes);

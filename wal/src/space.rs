@@ -43,7 +43,8 @@ impl<M: Media> Wal<M> {
             return Ok(false);
         }
         let name = oldest.name();
-        if let Err(source) = self.media.remove(&name) {
+        let oldest = self.segments.remove(0);
+        if let Err(source) = self.media.retire(&name, oldest.file) {
             return Err(self.poison_by(&name, "remove", source));
         }
         if !planted!("removal_not_synced")
@@ -51,7 +52,6 @@ impl<M: Media> Wal<M> {
         {
             return Err(self.poison_by(&name, "sync the removal of", source));
         }
-        self.segments.remove(0);
         Ok(true)
     }
 

@@ -81,7 +81,6 @@ impl Media for RamMedia {
             .insert(PREPARED_NAME.to_owned(), Arc::default());
         let spare = directory.spare.pop();
         drop(directory);
-        // Zeros tell whoever opens the log where it ends. Nobody opens this one.
         let spare = spare.filter(|bytes| bytes.len() == segment_bytes);
         let bytes = spare.unwrap_or_else(|| vec![0; segment_bytes]);
         Ok(RamFile {
@@ -92,6 +91,10 @@ impl Media for RamMedia {
 
     fn publish(&mut self, name: &str) -> io::Result<()> {
         rename(&mut self.lock(), PREPARED_NAME, name)
+    }
+
+    fn retire(&mut self, name: &str, _file: RamFile) -> io::Result<()> {
+        self.remove(name)
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
@@ -146,6 +149,10 @@ pub struct RamFile {
 impl SegmentFile for RamFile {
     fn len_bytes(&self) -> u64 {
         self.bytes.len() as u64
+    }
+
+    fn is_reused(&self) -> bool {
+        true
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

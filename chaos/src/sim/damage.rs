@@ -115,12 +115,13 @@ impl Host {
             of_newest
         };
         let Version { name, bytes: old } = of.get(rng.draw() as usize % of.len().max(1))?;
-        let now = self.disk.contents(name)?;
-        let mut bytes = old.clone();
-        bytes.resize(now.len(), 0);
-        if bytes == now {
+        let mut bytes = self.disk.contents(name)?;
+        let now = self.disk.written(name)?;
+        if *old == now {
             return None;
         }
+        bytes[..now.len()].fill(0);
+        bytes[..old.len()].copy_from_slice(old);
         self.disk.set_contents(name, bytes);
         self.damage = Some(stale(name == newest));
         Some(format!("an old version of {name}, of {} bytes", old.len()))
@@ -150,7 +151,7 @@ impl Host {
         let used = self.disk.written(&name)?.len();
         let Harm { what, at, end } = match rng.between(0, 6) {
             0 | 1 => self.misdirect(&mut bytes, &name, &names, rng)?,
-            2 => self.lose_writes(&mut bytes, &name, rng)?,
+            2 => self.lose_writes(&mut bytes, used, &name, rng)?,
             _ if used == 0 => return None,
             _ => self.change(&mut bytes, used, &name, rng),
         };
@@ -241,17 +242,25 @@ impl Host {
 
     /// Some sectors are as they once were: writes to them were acknowledged and lost, the zeros
     /// among them that a recovery left behind the end.
-    fn lose_writes(&self, bytes: &mut [u8], name: &str, rng: &mut Rng) -> Option<Harm> {
+    fn lose_writes(
+        &self,
+        bytes: &mut [u8],
+        used: usize,
+        name: &str,
+        rng: &mut Rng,
+    ) -> Option<Harm> {
         let versions = self.versions.kept.iter();
         let versions: Vec<&Version> = versions.filter(|old| old.name == name).collect();
         let old = versions.get(rng.draw() as usize % versions.len().max(1))?;
         let old_at = |at: usize| old.bytes.get(at).copied().unwrap_or(0);
         let differs = |at: &usize| bytes[*at] != old_at(*at);
-        let first = (0..bytes.len()).find(differs)?;
-        let last = (first..bytes.len()).rfind(differs)?;
+        // Behind both lie zeros, or bytes of an earlier segment.
+        let upto = old.bytes.len().max(used);
+        let first = (0..upto).find(differs)?;
+        let last = (first..upto).rfind(differs)?;
         let sector = rng.between(first as u64, last as u64) as usize / SECTOR_BYTES;
         let from = sector * SECTOR_BYTES;
-        let upto = (from + rng.between(1, 8) as usize * SECTOR_BYTES).min(bytes.len());
+        let upto = (from + rng.between(1, 8) as usize * SECTOR_BYTES).min(upto);
         let at = (from..upto).find(differs)?;
         let end = (at..upto).rfind(differs)? + 1;
         for (at, byte) in (from..).zip(&mut bytes[from..upto]) {

@@ -4,7 +4,7 @@ mod side;
 pub use disk::{Failure, Operation};
 pub use side::{MemorySink, MemorySource};
 
-use super::{Media, PREPARED_NAME, SegmentFile};
+use super::{KEPT_MAX, Media, PREPARED_NAME, SegmentFile, is_leftover, kept_name};
 use crate::segment::segment_seq;
 use disk::{Disk, EIO, NameChange};
 use std::io;
@@ -38,6 +38,7 @@ impl MemoryMedia {
         disk.forget_faults();
         disk.stopped = None;
         disk.next = (None, None);
+        disk.kept.clear();
         disk.writes_before_names = None;
         for file in disk.files.values_mut() {
             file.crash(rng);
@@ -125,10 +126,11 @@ impl MemoryMedia {
         Some(disk.files.get(disk.names.get(name)?)?.cached.clone())
     }
 
-    /// The same without the zeros at their end, where a segment has its space.
+    /// The same without what lies behind them in a segment: zeros, and bytes of an earlier one.
     pub fn written(&self, name: &str) -> Option<Vec<u8>> {
         let disk = self.lock();
-        let bytes = &disk.files.get(disk.names.get(name)?)?.cached;
+        let file = &disk.files.get(disk.names.get(name)?)?;
+        let bytes = &file.cached[..file.stale_from.min(file.cached.len())];
         Some(bytes[..used_of(bytes)].to_vec())
     }
 
@@ -142,7 +144,12 @@ impl MemoryMedia {
     /// Puts a file on the disk as if it had always been there: how a test damages one.
     pub fn set_contents(&self, name: &str, bytes: Vec<u8>) {
         let mut disk = self.lock();
+        let before = disk.names.get(name).and_then(|file| disk.files.get(file));
+        let stale_from = before.map(|before| before.stale_from);
         let file = disk.add_file(bytes, segment_seq(name).is_some());
+        if let (Some(stale_from), Some(state)) = (stale_from, disk.files.get_mut(&file)) {
+            state.stale_from = stale_from;
+        }
         disk.names.insert(name.to_owned(), file);
         disk.durable_names.insert(name.to_owned(), file);
         disk.collect();
@@ -191,7 +198,8 @@ impl Media for MemoryMedia {
             disk.admit(Operation::Open)?;
         }
         let file = *disk.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        let cached = disk.files[&file].cached.clone();
+        let state = &disk.files[&file];
+        let (cached, is_reused) = (state.cached.clone(), state.is_reused);
         let boot = disk.boots;
         drop(disk);
         Ok(MemoryFile {
@@ -199,6 +207,7 @@ impl Media for MemoryMedia {
             file,
             boot,
             sealed: false,
+            is_reused,
             cached,
         })
     }
@@ -223,11 +232,15 @@ impl Media for MemoryMedia {
         };
         disk.next = (None, None);
         disk.remove_name(PREPARED_NAME);
-        let file = disk.add_file(vec![0; made_bytes as usize], true);
-        disk.change(NameChange::Add {
-            name: PREPARED_NAME.to_owned(),
-            file,
-        });
+        let to = PREPARED_NAME.to_owned();
+        let change = match disk.take_kept(made_bytes) {
+            Some((from, file)) => NameChange::Rename { from, to, file },
+            None => NameChange::Add {
+                name: to,
+                file: disk.add_file(vec![0; made_bytes as usize], true),
+            },
+        };
+        disk.change(change);
         drop(disk);
         self.open(PREPARED_NAME)
     }
@@ -244,6 +257,20 @@ impl Media for MemoryMedia {
         Ok(())
     }
 
+    fn retire(&mut self, name: &str, file: MemoryFile) -> io::Result<()> {
+        let mut disk = self.lock();
+        disk.admit(Operation::Remove)?;
+        if disk.kept.len() < KEPT_MAX && !disk.full {
+            let (from, to) = (name.to_owned(), kept_name(name));
+            disk.kept.push((to.clone(), file.file));
+            let file = file.file;
+            disk.change(NameChange::Rename { from, to, file });
+        } else {
+            disk.remove_name(name);
+        }
+        Ok(())
+    }
+
     fn sync_directory(&mut self) -> io::Result<()> {
         self.lock().sync_directory()
     }
@@ -251,7 +278,11 @@ impl Media for MemoryMedia {
     fn remove_leftovers(&mut self) -> io::Result<()> {
         let mut disk = self.lock();
         disk.next = (None, None);
-        disk.remove_name(PREPARED_NAME);
+        disk.kept.clear();
+        let names: Vec<String> = disk.names.keys().cloned().collect();
+        for name in names.iter().filter(|name| is_leftover(name)) {
+            disk.remove_name(name);
+        }
         Ok(())
     }
 
@@ -309,6 +340,7 @@ pub struct MemoryFile {
     file: u64,
     boot: u64,
     sealed: bool,
+    is_reused: bool,
     /// The reader's view. A copy, so that reading needs no lock and lends plain slices.
     cached: Vec<u8>,
 }
@@ -324,6 +356,10 @@ impl MemoryFile {
 impl SegmentFile for MemoryFile {
     fn len_bytes(&self) -> u64 {
         self.cached.len() as u64
+    }
+
+    fn is_reused(&self) -> bool {
+        self.is_reused
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -43,7 +43,7 @@ impl FileSink {
         })
     }
 
-    /// Puts what was appended on the disk, and out of memory.
+    /// Puts what was appended on the disk. It stays in the page cache, for whoever reads it back.
     fn write_back(&mut self) -> io::Result<()> {
         if self.failed {
             return Err(io::Error::other("an earlier write of this file failed"));
@@ -52,7 +52,6 @@ impl FileSink {
         self.failed = true;
         self.file.sync_data()?;
         self.failed = false;
-        release(&self.file, self.synced..self.len_bytes);
         self.synced = self.len_bytes;
         Ok(())
     }
@@ -117,13 +116,9 @@ impl Source for FileSource {
     }
 
     fn release(&self, range: Range<u64>) {
-        release(&self.file, range);
-    }
-}
-
-fn release(file: &File, range: Range<u64>) {
-    if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
-        // A file system without page cache has nothing to release.
-        let _ = rustix::fs::fadvise(file, range.start, Some(len), Advice::DontNeed);
+        if let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
+            // A file system without page cache has nothing to release.
+            let _ = rustix::fs::fadvise(&self.file, range.start, Some(len), Advice::DontNeed);
+        }
     }
 }

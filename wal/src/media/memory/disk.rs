@@ -73,6 +73,8 @@ pub(super) struct Disk {
     pub(super) full: bool,
     /// The size of the segment that was prepared, and why there is no first or no larger one.
     pub(super) next: (Option<u64>, Option<i32>),
+    /// Retired segments whose space later ones take, by name.
+    pub(super) kept: Vec<(String, u64)>,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,10 @@ pub(super) struct FileState {
     pub(super) writes_before: u64,
     /// The place of each write.
     pub(super) places: Vec<Range<usize>>,
+    /// Whether it took the place of a retired segment.
+    pub(super) is_reused: bool,
+    /// From here on its bytes are those of that one.
+    pub(super) stale_from: usize,
 }
 
 #[derive(Debug)]
@@ -180,10 +186,30 @@ impl Disk {
         if self.next.0.is_some_and(|bytes| bytes >= segment_bytes) {
             return;
         }
-        match self.full {
+        match self.full && !self.keeps(segment_bytes) {
             true => self.next.1 = Some(ENOSPC),
             false => self.next = (Some(segment_bytes), None),
         }
+    }
+
+    fn keeps(&self, segment_bytes: u64) -> bool {
+        let mut kept = self.kept.iter();
+        kept.any(|(_, file)| self.files[file].cached.len() as u64 == segment_bytes)
+    }
+
+    /// Begins the next life of a retired segment of this size, if one is kept.
+    pub(super) fn take_kept(&mut self, segment_bytes: u64) -> Option<(String, u64)> {
+        let Disk { kept, files, .. } = self;
+        let size_of = |file| files[file].cached.len() as u64;
+        let at = kept
+            .iter()
+            .position(|(_, file)| size_of(file) == segment_bytes)?;
+        let (name, file) = kept.remove(at);
+        let state = files.get_mut(&file).expect("it has a name");
+        state.places.clear();
+        state.is_reused = true;
+        state.stale_from = 0;
+        Some((name, file))
     }
 
     pub(super) fn prepared(&self, segment_bytes: u64) -> io::Result<()> {
@@ -281,6 +307,8 @@ impl FileState {
             sync_failed: false,
             writes_before: 0,
             places: Vec::new(),
+            is_reused: false,
+            stale_from: usize::MAX,
         }
     }
 
@@ -290,6 +318,7 @@ impl FileState {
         }
         let mut range = offset..offset + bytes.len();
         self.places.push(range.clone());
+        self.stale_from = self.stale_from.max(range.end);
         self.cached[range.clone()].copy_from_slice(bytes);
         if self.sync_failed {
             // Pages are written back whole: this one takes along what an earlier sync lost of it.
