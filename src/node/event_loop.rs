@@ -1,6 +1,7 @@
 //! The loop's turn: hear everything first, then let time pass, send what needs no disk, sync once
 //! for all of it, send what waited for that, answer. Whatever arrived in a turn shares one sync,
-//! and the followers' disks work while ours does.
+//! and the followers' disks work while ours does. A long sync goes on beside the turns
+//! ([`syncer`](super::syncer)).
 
 use std::{
     sync::{
@@ -23,6 +24,7 @@ use super::{
     network::{Network, NetworkError},
     numbered::Numbered,
     stages::{Batches, Stage},
+    syncer::Syncer,
 };
 use crate::{
     codec::Packet,
@@ -62,6 +64,7 @@ pub(super) struct EventLoop {
     pub(super) last_warning: (String, u64),
     pub(super) leads: bool,
     pub(super) batches: Batches,
+    pub(super) syncer: Syncer,
 }
 
 /// The loop's time, in milliseconds since it began.
@@ -170,7 +173,7 @@ impl EventLoop {
     }
 
     /// Has another one lead, if this one does and is not alone.
-    fn hand_over(&mut self) -> Result<(), replica::Error> {
+    pub(super) fn hand_over(&mut self) -> Result<(), replica::Error> {
         let leads = self.replica.status().role == RoleName::Leader;
         match leads && !self.is_alone() {
             true => self
@@ -190,8 +193,8 @@ impl EventLoop {
             .wait(timeout, || clock.now_ms())
             .map_err(|e| self.fatal(e))?;
         let began = Instant::now();
-        let mut synced = Duration::ZERO;
         let now_ms = self.clock.now_ms();
+        self.end_sync(now_ms).map_err(Fatal::Replica)?;
         self.hear(now_ms)?;
         self.take_requests().map_err(Fatal::Replica)?;
         if self.shared.wants_snapshot.swap(false, Ordering::Relaxed) {
@@ -214,10 +217,7 @@ impl EventLoop {
                 .map_err(Fatal::Replica)?;
         }
         self.flush(now_ms);
-        while self.replica.needs_sync() {
-            synced += self.sync().map_err(Fatal::Replica)?;
-            self.flush(now_ms);
-        }
+        let waited = self.sync(now_ms).map_err(Fatal::Replica)?;
         if let Some(job) = self.replica.take_job() {
             self.jobs.run(job);
         }
@@ -227,7 +227,7 @@ impl EventLoop {
             self.shared.wants_hand_over.store(false, Ordering::Release);
         }
         self.answer();
-        self.shared.timings.lock().turn(began.elapsed() - synced);
+        self.shared.timings.lock().turn(began.elapsed() - waited);
         Ok(())
     }
 
@@ -279,7 +279,7 @@ impl EventLoop {
     }
 
     /// Whether there is nobody to hand leadership to.
-    fn is_alone(&self) -> bool {
+    pub(super) fn is_alone(&self) -> bool {
         self.replica.raft().config().voters().nth(1).is_none()
     }
 
@@ -323,41 +323,7 @@ impl EventLoop {
         self.replica.upkeep(&mut self.out)
     }
 
-    /// Returns how long the disk took. A leader whose disk takes longer than followers are patient
-    /// is deposed each time; it hands over instead, while it still can.
-    fn sync(&mut self) -> Result<Duration, replica::Error> {
-        let began = Instant::now();
-        self.replica.sync_log()?;
-        let took = began.elapsed();
-        self.shared.timings.lock().sync(took);
-        self.shared.recent_syncs.lock().record(took, began + took);
-        let stage = match self.leads {
-            true => Stage::LocalSync,
-            false => Stage::FollowerSync,
-        };
-        self.shared.stages.lock().record(stage, took);
-        let EventLoop {
-            replica,
-            out,
-            shared,
-            batches,
-            ..
-        } = self;
-        timing_commits(replica, shared, batches, |replica| replica.go_on(out))?;
-        let patience = TICK * self.election_timeout_ticks;
-        if took >= patience && self.leads && !self.is_alone() {
-            tracing::warn!(
-                "a sync of the log took {} ms, longer than the election timeout of {} ms: handing \
-                 leadership over; look at the disk",
-                took.as_millis(),
-                patience.as_millis()
-            );
-            self.hand_over()?;
-        }
-        Ok(took)
-    }
-
-    fn flush(&mut self, now_ms: u64) {
+    pub(super) fn flush(&mut self, now_ms: u64) {
         self.out.writes.clear();
         for (to, frame) in self.out.frames.drain(..) {
             self.network.send(to, frame);
@@ -480,7 +446,7 @@ fn matched(packet: &Packet) -> Option<Index> {
 }
 
 /// Does a step, and notes how long it took where it led to a commit.
-fn timing_commits(
+pub(super) fn timing_commits(
     replica: &mut Replica<FileMedia>,
     shared: &Shared,
     batches: &mut Batches,

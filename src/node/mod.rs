@@ -21,6 +21,7 @@ mod socket;
 mod stages;
 mod status;
 mod stopped;
+mod syncer;
 mod timings;
 
 use std::{
@@ -52,6 +53,7 @@ use jobs::Jobs;
 use network::{Network, WAKER};
 use roster::Roster;
 use stages::Batches;
+use syncer::Syncer;
 
 pub use error::{Fatal, StartError};
 pub use handle::{Answer, Backup, Handle, REQUEST_QUEUE_MAX, Request, SubmitError};
@@ -150,6 +152,7 @@ impl Node {
         .map_err(system)?;
         let stop = Arc::new(AtomicBool::new(false));
         let event_loop = EventLoop {
+            syncer: Syncer::new(Arc::clone(&shared)).map_err(system)?,
             jobs: Jobs::new(Arc::clone(&shared)).map_err(system)?,
             network,
             replica,

@@ -24,7 +24,7 @@ impl<M: Media> Replica<M> {
 
     /// Answers what the newest snapshot includes, and has another one taken for the rest.
     pub(super) fn answer_backups(&mut self, out: &mut Outbox) {
-        if self.backups.is_empty() || self.snapshots.is_mark_pending() {
+        if self.backups.is_empty() || self.snapshots.pending_mark().is_some() {
             return;
         }
         if let Some(snapshot) = self.storage.snapshots().last() {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use raftkv_wal::Media;
+use raftkv_wal::{Media, SyncDone, SyncJob};
 
 use crate::{
     codec::{self, Packet},
@@ -214,6 +214,8 @@ pub struct Replica<M: Media> {
     written: Seq,
     /// The newest write of the last sync; what has been made of that is `durable`.
     synced: Seq,
+    /// The snapshot that was named in the log before the last sync began.
+    synced_mark: Option<Snapshot>,
     durable: Seq,
     /// The newest write at the last call of [`Replica::mark_if_idle`].
     seen: Seq,
@@ -261,6 +263,7 @@ impl<M: Media> Replica<M> {
             effects: Effects::default(),
             written: Seq::NONE,
             synced: Seq::NONE,
+            synced_mark: None,
             durable: Seq::NONE,
             seen: Seq::NONE,
             idle_ticks: 0,
@@ -379,7 +382,7 @@ impl<M: Media> Replica<M> {
     /// Whether something was written that is not durable yet.
     #[must_use]
     pub fn needs_sync(&self) -> bool {
-        self.written > self.durable || self.snapshots.is_mark_pending()
+        self.written > self.durable || self.snapshots.pending_mark().is_some()
     }
 
     /// Makes all that was written durable, sends what waited for it and goes on from there.
@@ -397,8 +400,40 @@ impl<M: Media> Replica<M> {
     /// As [`Replica::sync`].
     pub fn sync_log(&mut self) -> Result<(), Error> {
         self.storage.sync()?;
-        self.synced = self.written;
+        self.covers_all_written();
         Ok(())
+    }
+
+    /// As [`Replica::sync_log`], on the thread that runs the job; without one there is nothing to
+    /// wait for. [`Replica::go_on`] follows when [`Replica::poll_sync`] says so, and no other sync
+    /// begins before. What is written meanwhile belongs to the next.
+    ///
+    /// # Errors
+    /// As [`Replica::sync`].
+    pub fn begin_sync(&mut self) -> Result<Option<SyncJob>, Error> {
+        let job = self.storage.begin_sync()?;
+        self.covers_all_written();
+        Ok(job)
+    }
+
+    /// Whether that has ended.
+    ///
+    /// # Errors
+    /// As [`Replica::sync`].
+    pub fn poll_sync(&mut self) -> Result<SyncDone, Error> {
+        Ok(self.storage.poll_sync()?)
+    }
+
+    /// How many bytes wait for a sync.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> usize {
+        self.storage.unsynced_bytes()
+    }
+
+    /// A sync that begins or has ended now covers this.
+    fn covers_all_written(&mut self) {
+        self.synced = self.written;
+        self.synced_mark = self.snapshots.pending_mark();
     }
 
     /// The second half of [`Replica::sync`]: sends what waited for the disk, and goes on.

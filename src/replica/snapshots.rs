@@ -113,8 +113,9 @@ impl<M: Media> Snapshots<M> {
         self.loading.is_some()
     }
 
-    pub(super) fn is_mark_pending(&self) -> bool {
-        self.marked.is_some()
+    /// What is named in the log, perhaps not durably.
+    pub(super) fn pending_mark(&self) -> Option<Snapshot> {
+        self.marked
     }
 
     /// The state is shared with a job.
@@ -274,9 +275,14 @@ impl<M: Media> Replica<M> {
 
     /// What the log names is durable: now, and not before, may the entries go that it includes.
     pub(super) fn marks_are_durable(&mut self, out: &mut Outbox) -> Result<(), Error> {
-        let Some(snapshot) = self.snapshots.marked.take() else {
+        let Some(snapshot) = self.snapshots.marked else {
             return Ok(());
         };
+        let covered = self.synced_mark == Some(snapshot);
+        if !covered && !planted!("log_dropped_before_the_mark_is_durable") {
+            return Ok(());
+        }
+        self.snapshots.marked = None;
         let compact = self.storage.compact(self.snapshots.policy.kept);
         self.snapshots.untidy = Some(Seq::NONE);
         self.answer_backups(out);

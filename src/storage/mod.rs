@@ -15,7 +15,7 @@ mod snapshot;
 mod survey;
 
 use bytes::Bytes;
-use raftkv_wal::{Address, Media, Options, Source, Wal};
+use raftkv_wal::{Address, Media, Options, Source, SyncDone, SyncJob, Wal};
 
 use crate::{
     codec::{self, DecodeError, EntryView},
@@ -300,6 +300,28 @@ impl<M: Media> Storage<M> {
     /// When the WAL fails: the process must stop. What was written may or may not be on disk.
     pub fn sync(&mut self) -> Result<(), Error> {
         Ok(self.wal.sync()?)
+    }
+
+    /// As [`Storage::sync`], on the thread that runs the job; `None` when all is durable.
+    ///
+    /// # Errors
+    /// As [`Storage::sync`].
+    pub fn begin_sync(&mut self) -> Result<Option<SyncJob>, Error> {
+        Ok(self.wal.begin_sync()?)
+    }
+
+    /// Whether that has ended.
+    ///
+    /// # Errors
+    /// As [`Storage::sync`].
+    pub fn poll_sync(&mut self) -> Result<SyncDone, Error> {
+        Ok(self.wal.poll_sync()?)
+    }
+
+    /// How many bytes are written and not known to be durable.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> usize {
+        self.wal.unsynced_bytes()
     }
 
     /// Lets the log prove that its last batch is durable.

@@ -166,6 +166,10 @@ impl SegmentFile for Copy {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
+    fn sync_elsewhere(&self) -> Box<dyn FnOnce() -> std::io::Result<()> + Send> {
+        Box::new(|| Err(std::io::ErrorKind::Unsupported.into()))
+    }
+
     fn seal(&mut self) {}
 
     fn release(&self) {}

@@ -35,6 +35,7 @@ mod record;
 mod recover;
 mod segment;
 mod space;
+mod sync_job;
 mod wal;
 
 pub use error::Error;
@@ -43,6 +44,7 @@ pub use media::{
     Failure, FileMedia, FileSink, FileSource, MappedFile, Media, MemoryFile, MemoryMedia,
     MemorySink, MemorySource, Operation, SegmentFile, Sink, Source,
 };
+pub use sync_job::{SyncDone, SyncJob};
 pub use wal::Wal;
 
 use record::TRAILER_BYTES;

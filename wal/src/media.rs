@@ -103,6 +103,10 @@ pub trait SegmentFile: Send + 'static {
     /// may have dropped what it could not write.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// What another thread is to call in place of [`sync`](SegmentFile::sync), while this is
+    /// written on: everything written before the call is durable when it returns.
+    fn sync_elsewhere(&self) -> Box<dyn FnOnce() -> io::Result<()> + Send>;
+
     /// Gives back what only writing needs, the descriptor above all: a full segment is read for as
     /// long as the log lives. It must be synced, and is neither written nor synced again.
     fn seal(&mut self);

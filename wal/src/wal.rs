@@ -2,6 +2,7 @@ use crate::record::{
     self, Batch, FLAG_COPY, FLAG_STICKY, TRAILER_BYTES, TRAILER_KIND, record_bytes,
 };
 use crate::segment::{Predecessor, Segment, Sticky, sticky_bytes};
+use crate::sync_job::UnderWay;
 use crate::{Address, Error, Media, Options, Record, Recovery, SegmentFile, recover};
 
 /// The log.
@@ -18,11 +19,13 @@ pub struct Wal<M: Media> {
     batch: Batch,
     pub(crate) sticky: Sticky,
     /// Up to here the last segment is durable.
-    durable: u32,
+    pub(crate) durable: u32,
     /// The `synced_to` of the newest trailer written.
     proven: u32,
     /// The end of the last batch that holds records.
     records_end: u32,
+    /// A sync on another thread.
+    pub(crate) under_way: Option<UnderWay>,
     /// The text of the first failure.
     failed: Option<String>,
 }
@@ -51,6 +54,7 @@ impl<M: Media> Wal<M> {
             sticky: recovered.sticky,
             proven: recovered.proven,
             records_end: recovered.records_end,
+            under_way: None,
             failed: None,
         };
         Ok((wal, recovered.recovery))
@@ -144,6 +148,7 @@ impl<M: Media> Wal<M> {
     /// last success may or may not survive.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.check_usable()?;
+        self.settle()?;
         let active = self
             .segments
             .last_mut()
@@ -161,6 +166,11 @@ impl<M: Media> Wal<M> {
         }
         self.durable = end;
         Ok(())
+    }
+
+    /// How many bytes are written and not known to be durable.
+    pub fn unsynced_bytes(&self) -> usize {
+        (self.active().end - self.durable) as usize
     }
 
     /// Writes and syncs an empty batch when the last records are durable but no trailer proves it
@@ -295,7 +305,7 @@ impl<M: Media> Wal<M> {
         Ok(())
     }
 
-    fn poison(&mut self, doing: &'static str, source: std::io::Error) -> Error {
+    pub(crate) fn poison(&mut self, doing: &'static str, source: std::io::Error) -> Error {
         let name = self.active().name();
         self.poison_by(&name, doing, source)
     }

@@ -171,6 +171,10 @@ impl SegmentFile for RamFile {
         Ok(())
     }
 
+    fn sync_elsewhere(&self) -> Box<dyn FnOnce() -> io::Result<()> + Send> {
+        Box::new(|| Ok(()))
+    }
+
     fn seal(&mut self) {}
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {

@@ -130,6 +130,17 @@ pub(crate) enum Match {
     Other,
 }
 
+/// One write to the log.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    /// What there was before it.
+    before: Brief,
+    /// How many writes to files there were with it.
+    number: u64,
+    /// It says that so many of them were durable.
+    proves: u64,
+}
+
 /// What a disk held at one time, in short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Past {
@@ -148,11 +159,11 @@ pub(crate) struct Shadow {
     past: Vec<Past>,
     /// Written and not synced, each with how many writes to files there were with it.
     pending: VecDeque<(Record, u64)>,
-    /// What there was before each write of which no later one says that it was durable, and how
-    /// many writes to files there were with it.
-    writes: VecDeque<(Brief, u64)>,
-    /// How many writes to files are durable.
-    durable_writes: u64,
+    /// The last writes: those of which nothing says that they were durable, or nothing would if a
+    /// power cut took the newest.
+    writes: VecDeque<Write>,
+    /// How many writes to files the log knows to be durable: those before its last sync began.
+    known_writes: u64,
     /// When the process ended, a later write proved that the last one was synced.
     was_proven: bool,
     /// What the node's hard state and the terms of its log were to become when its disk failed. A
@@ -171,7 +182,7 @@ impl Shadow {
             past: Vec::new(),
             pending: VecDeque::new(),
             writes: VecDeque::new(),
-            durable_writes: 0,
+            known_writes: 0,
             was_proven: false,
             attempted: None,
             included: Index::ZERO,
@@ -190,10 +201,17 @@ impl Shadow {
 
     /// A write without entries, which ends the log nevertheless.
     pub(crate) fn marked(&mut self, writes: u64) {
-        // It says how far the log was durable when it was written.
-        let durable_writes = self.durable_writes;
-        self.writes.retain(|(_, writes)| *writes > durable_writes);
-        self.writes.push_back((self.view.brief(), writes));
+        let known_writes = self.known_writes;
+        // What no power cut can take proves what was before it.
+        let mut newest = self.writes.iter().rev();
+        let kept = newest.find(|write| write.number <= known_writes);
+        let proven = kept.map_or(0, |kept| kept.proves);
+        self.writes.retain(|write| write.number > proven);
+        self.writes.push_back(Write {
+            before: self.view.brief(),
+            number: writes,
+            proves: known_writes,
+        });
     }
 
     /// The log as the node sees it.
@@ -267,7 +285,11 @@ impl Shadow {
             self.pending.pop_front();
             self.remember();
         }
-        self.durable_writes = durable_writes;
+    }
+
+    /// A sync has ended that covers so many writes to files.
+    pub(crate) fn learnt(&mut self, writes: u64) {
+        self.known_writes = writes;
     }
 
     fn remember(&mut self) {
@@ -298,7 +320,7 @@ impl Shadow {
 
     /// Whether a later write, durable as well, proves that the last one was synced.
     pub(crate) fn last_is_proven(&self, durable_writes: u64) -> bool {
-        let last = self.writes.back().map_or(0, |(_, writes)| *writes);
+        let last = self.writes.back().map_or(0, |write| write.number);
         self.pending.is_empty() && last < durable_writes
     }
 
@@ -341,7 +363,13 @@ impl Shadow {
             return Match::Beginning;
         }
         let found = found.brief();
-        match self.writes.iter().any(|(before, _)| *before == found) {
+        // If the newest is there, it proves what it says.
+        let proven = match self.writes.back() {
+            Some(newest) if self.pending.is_empty() => newest.proves,
+            _ => 0,
+        };
+        let mut unproven = self.writes.iter().filter(|write| write.number > proven);
+        match unproven.any(|write| write.before == found) {
             true => Match::LacksLastWrites,
             false => Match::Other,
         }
@@ -354,10 +382,15 @@ impl Shadow {
         if self.was_proven {
             return vec![end];
         }
-        let before = || self.writes.iter().map(|(before, _)| *before);
-        let mut after = before().skip(1).chain([self.view.brief()]);
+        let before = self.writes.iter().map(|write| write.before);
+        let mut after = before.skip(1).chain([self.view.brief()]);
         match after.position(|after| after == end) {
-            Some(last) => before().take(last + 1).collect(),
+            Some(last) => {
+                let proven = self.writes.get(last).map_or(0, |write| write.proves);
+                let writes = self.writes.iter().take(last + 1);
+                let unproven = writes.filter(|write| write.number > proven);
+                unproven.map(|write| write.before).collect()
+            }
             // It is what failed.
             None => vec![self.view.brief()],
         }
@@ -373,9 +406,15 @@ impl Shadow {
     ) {
         self.included = included;
         let before = self.before_last(&found).into_iter();
-        self.writes = before.map(|before| (before, writes)).collect();
+        let write = |before| Write {
+            before,
+            number: writes,
+            proves: 0,
+        };
+        self.writes = before.map(write).collect();
         self.attempted = None;
         if all_durable {
+            self.known_writes = writes;
             self.pending.clear();
             self.synced = found.clone();
             self.remember();
@@ -414,6 +453,7 @@ mod tests {
         let mut shadow = Shadow::new(NodeId(0));
         for term in 1..=2 {
             shadow.durable(term - 1);
+            shadow.learnt(term - 1);
             shadow.marked(term);
             shadow.view = in_term(term);
         }
@@ -440,11 +480,43 @@ mod tests {
             shadow.view = in_term(term);
             shadow.durable(term / 3 * 3);
         }
+        shadow.learnt(3);
         assert_eq!(shadow.compare(&in_term(1)), Match::LacksLastWrites);
         shadow.marked(4);
         shadow.view = in_term(4);
         assert_eq!(shadow.compare(&in_term(3)), Match::LacksLastWrites);
         assert_eq!(shadow.compare(&in_term(2)), Match::Other);
+    }
+
+    #[test]
+    fn a_write_beside_a_sync_proves_nothing_of_what_that_covers() {
+        let mut shadow = Shadow::new(NodeId(0));
+        for term in 1..=3 {
+            shadow.marked(term);
+            shadow.view = in_term(term);
+            shadow.durable(term);
+            // The sync of the one before has ended meanwhile.
+            shadow.learnt(term - 1);
+        }
+        assert_eq!(shadow.compare(&in_term(2)), Match::LacksLastWrites);
+        assert_eq!(shadow.compare(&in_term(1)), Match::LacksLastWrites);
+        assert_eq!(shadow.compare(&in_term(0)), Match::Other);
+    }
+
+    #[test]
+    fn a_write_that_is_lost_proves_nothing() {
+        let mut shadow = Shadow::new(NodeId(0));
+        for term in 1..=2 {
+            shadow.marked(term);
+            shadow.view = in_term(term);
+            shadow.learnt(term);
+        }
+        shadow.marked(3);
+        shadow.view = in_term(3);
+        shadow.ends(2);
+        shadow.restart(in_term(2), Index::ZERO, true, 4);
+        assert_eq!(shadow.compare(&in_term(1)), Match::LacksLastWrites);
+        assert_eq!(shadow.compare(&in_term(0)), Match::Other);
     }
 
     #[test]

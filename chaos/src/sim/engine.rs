@@ -334,7 +334,11 @@ impl Sim {
             replica.step(Input::Tick, out)
         });
         let purges = self.is_due(id, CrashPoint::Purged);
-        let files = |sim: &mut Sim| sim.host(id).disk.names().len();
+        let files = |sim: &mut Sim| {
+            let names = sim.host(id).disk.names();
+            let kept = names.iter().filter(|name| name.starts_with("next"));
+            names.len() - kept.count()
+        };
         let before = if purges { files(self) } else { 0 };
         self.with(id, Phase::Mark, Replica::upkeep);
         if purges && self.is_up(id) && files(self) < before {

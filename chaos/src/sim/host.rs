@@ -7,7 +7,7 @@ use raftkv::{
     replica::{Operation, Replica, SnapshotPolicy},
     storage::{Job, Storage},
 };
-use raftkv_wal::{Failure, MemoryMedia};
+use raftkv_wal::{Failure, MemoryMedia, SyncJob};
 
 use super::{
     damage::Versions,
@@ -61,6 +61,13 @@ pub(super) struct Host {
     pub(super) late_ticks: u32,
     /// A sync is under way.
     pub(super) is_syncing: bool,
+    /// What the thread beside the loop has to do for it, and has not begun.
+    pub(super) sync_job: Option<SyncJob>,
+    /// What its disk failed at, which the loop learns of when it ends.
+    pub(super) sync_failures: Vec<Failure>,
+    /// How many writes to files it covers, and the mark.
+    pub(super) synced_writes: u64,
+    pub(super) synced_mark: Option<(Phase, u64)>,
     /// A sync has ended while the node was paused.
     pub(super) is_sync_over: bool,
     pub(super) is_apply_scheduled: bool,
@@ -121,6 +128,10 @@ impl Host {
             inbox: VecDeque::new(),
             late_ticks: 0,
             is_syncing: false,
+            sync_job: None,
+            sync_failures: Vec::new(),
+            synced_writes: 0,
+            synced_mark: None,
             is_sync_over: false,
             is_apply_scheduled: false,
             is_within_a_turn: false,
@@ -181,6 +192,8 @@ impl Host {
         self.inbox.clear();
         self.late_ticks = 0;
         self.is_syncing = false;
+        self.sync_job = None;
+        self.sync_failures.clear();
         self.is_sync_over = false;
         self.is_apply_scheduled = false;
         self.is_within_a_turn = false;

@@ -11,9 +11,9 @@ use crate::draws::Draws;
 /// How the event loop of a node and its disk get along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Syncs {
-    /// The loop goes on while the disk works, so that any order of the two is tried.
+    /// The loop goes on while the disk works, as the shipped one does for a long sync.
     Beside,
-    /// The loop waits for the disk, as the shipped one does.
+    /// The loop waits for the disk, as the shipped one does for a short sync.
     Blocking,
 }
 

@@ -5,7 +5,7 @@ use raftkv::{
     raft::{Message, NodeId, RefusalReason, Status},
     replica::{Error, Outbox, Replica, Reply},
 };
-use raftkv_wal::{Failure, MemoryMedia, Operation as DiskOperation};
+use raftkv_wal::{Failure, MemoryMedia, Operation as DiskOperation, SyncDone};
 
 use super::{
     engine::{Event, Sim},
@@ -318,12 +318,27 @@ impl Sim {
             self.hits.count(Fault::SlowSync);
         }
         let at = self.now() + took;
-        match self.settings.syncs {
+        let syncs = self.settings.syncs;
+        let host = self.host(id);
+        host.synced_writes = host.disk.writes();
+        host.synced_mark = host.marked;
+        match syncs {
             Syncs::Blocking => {
-                self.host(id).is_sync_over = true;
+                host.is_sync_over = true;
                 self.freeze(id, at);
             }
             Syncs::Beside => {
+                let replica = host.replica.as_mut().expect("it is up");
+                let begun = replica.begin_sync();
+                host.sync_job = begun.expect("nothing is done yet");
+                // The disk is done when the thread begins, or when the loop learns of it.
+                if took.is_multiple_of(2)
+                    && host.armed.is_none()
+                    && let Some(job) = host.sync_job.take()
+                {
+                    job.run();
+                    host.sync_failures = host.disk.take_failures();
+                }
                 self.schedule(id, at, |node, epoch| Event::SyncEnds { node, epoch });
             }
         }
@@ -344,13 +359,33 @@ impl Sim {
     pub(super) fn sync(&mut self, id: NodeId) {
         let host = self.host(id);
         host.is_syncing = false;
-        let phase = match host.marked {
+        let covered = host.synced_mark.take();
+        let phase = match covered {
             Some((Phase::Taken, _)) => Phase::NameSync,
             Some(_) => Phase::InstallSync,
             None => Phase::Sync,
         };
-        self.with(id, phase, Replica::sync);
-        self.host(id).marked = None;
+        match self.settings.syncs {
+            Syncs::Blocking => self.with(id, phase, Replica::sync),
+            Syncs::Beside => {
+                let host = self.host(id);
+                host.failures.append(&mut host.sync_failures);
+                let job = host.sync_job.take();
+                self.with(id, phase, |replica, out| {
+                    if let Some(job) = job {
+                        job.run();
+                    }
+                    let done = replica.poll_sync()?;
+                    assert!(done != SyncDone::No, "it has just ended");
+                    replica.go_on(out)
+                });
+            }
+        }
+        let host = &mut self.hosts[index_of(id)];
+        if host.marked == covered {
+            host.marked = None;
+        }
+        self.shadows[index_of(id)].learnt(host.synced_writes);
         let Host { disk, versions, .. } = self.host(id);
         if disk.durable_writes() == disk.writes() {
             versions.pass(disk);

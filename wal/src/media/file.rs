@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 /// How much is read at once.
@@ -418,7 +419,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub struct MappedFile {
     /// `None` once it is sealed: the map keeps the file without it.
-    file: Option<File>,
+    file: Option<Arc<File>>,
     /// `None` for an empty file, which cannot be mapped.
     map: Option<MmapRaw>,
     is_reused: bool,
@@ -431,7 +432,7 @@ impl MappedFile {
             _ => Some(MmapOptions::new().map_raw_read_only(&file)?),
         };
         Ok(MappedFile {
-            file: Some(file),
+            file: Some(Arc::new(file)),
             map,
             is_reused: false,
         })
@@ -473,6 +474,12 @@ impl SegmentFile for MappedFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.writable().sync_data()
+    }
+
+    fn sync_elsewhere(&self) -> Box<dyn FnOnce() -> io::Result<()> + Send> {
+        // The one descriptor that is written by: another one's error would be missed.
+        let file = self.file.clone().expect("a sealed segment is only read");
+        Box::new(move || file.sync_data())
     }
 
     fn seal(&mut self) {

@@ -387,10 +387,18 @@ impl SegmentFile for MemoryFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut disk = self.disk()?;
-        let admitted = disk.admit(Operation::Sync);
-        disk.sync_file(self.file, &admitted);
-        admitted
+        assert!(!self.sealed, "a sealed segment is only read");
+        self.sync_elsewhere()()
+    }
+
+    fn sync_elsewhere(&self) -> Box<dyn FnOnce() -> io::Result<()> + Send> {
+        let (media, file, boot) = (self.media.clone(), self.file, self.boot);
+        Box::new(move || {
+            let mut disk = media.running(boot)?;
+            let admitted = disk.admit(Operation::Sync);
+            disk.sync_file(file, &admitted);
+            admitted
+        })
     }
 
     fn seal(&mut self) {

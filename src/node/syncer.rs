@@ -1,0 +1,151 @@
+//! Where the log is synced: on the event loop's thread, which a short sync lets wait no longer than
+//! the wakes would take that a second thread costs; or on a thread beside, while the loop hears,
+//! sends, and gathers what the next sync will cover.
+
+use std::{
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Sender, unbounded};
+use raftkv_wal::{SyncDone, SyncJob};
+
+use super::{
+    event_loop::{EventLoop, TICK, timing_commits},
+    handle::Shared,
+    stages::Stage,
+};
+use crate::replica;
+
+/// A sync of so much is worth a thread: it takes a fifth longer than a small one, and what comes in
+/// pieces of this size is gathered by it (docs/performance.md).
+const LARGE_BYTES: usize = 64 << 10;
+/// On a disk that takes so long, or a machine that others use as much, two wakes are nothing.
+const LONG: Duration = Duration::from_millis(1);
+/// The newest sync counts as much in what is usual.
+const WEIGHT: u32 = 8;
+
+/// The thread beside, which runs one sync at a time.
+pub(super) struct Syncer {
+    todo: Sender<SyncJob>,
+    is_busy: bool,
+    /// How long a sync usually takes of late.
+    usual: Duration,
+}
+
+impl Syncer {
+    /// A thread that waits for syncs and ends with this. It wakes the event loop after each.
+    ///
+    /// # Errors
+    /// When the system refuses the thread.
+    pub(super) fn new(shared: Arc<Shared>) -> io::Result<Syncer> {
+        let (todo, jobs) = unbounded::<SyncJob>();
+        thread::Builder::new()
+            .name("sync".to_owned())
+            .spawn(move || {
+                for job in jobs {
+                    job.run();
+                    // It fails only when the loop is gone, and with it the need.
+                    let _ = shared.waker.wake();
+                }
+            })?;
+        Ok(Syncer {
+            todo,
+            is_busy: false,
+            usual: Duration::ZERO,
+        })
+    }
+
+    fn is_for_the_loop(&self, bytes: usize) -> bool {
+        bytes < LARGE_BYTES && self.usual < LONG
+    }
+
+    fn run(&mut self, job: SyncJob) {
+        self.is_busy = true;
+        self.todo.send(job).expect("the thread waits for syncs");
+    }
+
+    fn took(&mut self, took: Duration) {
+        self.usual = (self.usual * (WEIGHT - 1) + took) / WEIGHT;
+    }
+}
+
+impl EventLoop {
+    /// Goes on when the thread beside is done.
+    pub(super) fn end_sync(&mut self, now_ms: u64) -> Result<(), replica::Error> {
+        if !self.syncer.is_busy {
+            return Ok(());
+        }
+        if let SyncDone::Yes(took) = self.replica.poll_sync()? {
+            self.syncer.is_busy = false;
+            self.synced(took)?;
+            self.flush(now_ms);
+        }
+        Ok(())
+    }
+
+    /// Syncs what was written, or has the thread beside do it, unless that is at work. Returns how
+    /// long the loop waited for the disk.
+    pub(super) fn sync(&mut self, now_ms: u64) -> Result<Duration, replica::Error> {
+        let mut waited = Duration::ZERO;
+        while !self.syncer.is_busy && self.replica.needs_sync() {
+            if self.syncer.is_for_the_loop(self.replica.unsynced_bytes()) {
+                let began = Instant::now();
+                self.replica.sync_log()?;
+                let took = began.elapsed();
+                waited += took;
+                self.synced(Some(took))?;
+            } else if let Some(job) = self.replica.begin_sync()? {
+                self.syncer.run(job);
+                continue;
+            } else {
+                self.synced(None)?;
+            }
+            self.flush(now_ms);
+        }
+        Ok(waited)
+    }
+
+    /// Goes on after a sync, which took so long if that is known. A leader whose disk takes longer
+    /// than followers are patient is deposed each time it waits for it; it hands over instead,
+    /// while it still can.
+    fn synced(&mut self, took: Option<Duration>) -> Result<(), replica::Error> {
+        if let Some(took) = took {
+            self.note_sync(took);
+        }
+        let EventLoop {
+            replica,
+            out,
+            shared,
+            batches,
+            ..
+        } = self;
+        timing_commits(replica, shared, batches, |replica| replica.go_on(out))?;
+        let took = took.unwrap_or_default();
+        let patience = TICK * self.election_timeout_ticks;
+        if took >= patience && self.leads && !self.is_alone() {
+            tracing::warn!(
+                "a sync of the log took {} ms, longer than the election timeout of {} ms: handing \
+                 leadership over; look at the disk",
+                took.as_millis(),
+                patience.as_millis()
+            );
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    fn note_sync(&mut self, took: Duration) {
+        self.syncer.took(took);
+        self.shared.timings.lock().sync(took);
+        let now = Instant::now();
+        self.shared.recent_syncs.lock().record(took, now);
+        let stage = match self.leads {
+            true => Stage::LocalSync,
+            false => Stage::FollowerSync,
+        };
+        self.shared.stages.lock().record(stage, took);
+    }
+}
