@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use arrayvec::ArrayVec;
 use bytes::Bytes;
 
 use super::types::NodeId;
@@ -368,11 +369,12 @@ impl Cursor<'_> {
 }
 
 fn majority_min(voters: &[NodeId], value: impl Fn(NodeId) -> u64) -> u64 {
+    let mut values: ArrayVec<u64, MEMBERS_MAX_JOINT> = ArrayVec::new();
+    values.extend(voters.iter().map(|&node| value(node)));
+    values.sort_unstable();
     let majority = voters.len() / 2 + 1;
-    let values = || voters.iter().map(|&node| value(node));
-    let reached = |least: u64| values().filter(|&value| value >= least).count();
-    let values = values().filter(|&least| reached(least) >= majority);
-    values.max().unwrap_or(0)
+    let at = values.len().checked_sub(majority);
+    at.map_or(0, |at| values[at])
 }
 
 /// What the members are asked to become: any set of additions and removals at once (§6).
