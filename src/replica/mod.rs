@@ -441,6 +441,9 @@ impl<M: Media> Replica<M> {
     /// # Errors
     /// As [`Replica::step`].
     pub fn go_on(&mut self, out: &mut Outbox) -> Result<(), Error> {
+        if planted!("sync_covers_what_came_meanwhile") {
+            self.covers_all_written();
+        }
         self.durable = self.synced;
         while let Some((after, _, _)) = self.held.front()
             && *after <= self.durable

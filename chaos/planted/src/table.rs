@@ -297,4 +297,8 @@ pub const BUGS: &[Bug] = &[
         "After a restart the log that an install has replaced is there again (Figure 13, 7).",
         "",
         &["durability", "recovery_equivalence"]),
+    bug("M52", "sync_covers_what_came_meanwhile",
+        "A sync that goes on beside the loop counts for what is written while it does.",
+        "",
+        &["persist_before_reply", "durability", "committed_on_quorum"]),
 ];
