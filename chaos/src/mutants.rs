@@ -38,11 +38,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
          arranges that.",
     ),
     (
-        "M34b",
-        "As M34a: a record of another segment has another offset, but for a coincidence, which \
-         `wal/tests/damage.rs` arranges.",
-    ),
-    (
         "M42b",
         "It costs time alone: a voter that campaigns too soon asks for pre-votes, and is refused \
          by whoever has heard the new leader. No limit in election timeouts is missed. A golden \

@@ -216,7 +216,7 @@ pub const BUGS: &[Bug] = &[
     bug("M34b", "record_crc_not_seeded",
         "A record's CRC does not cover its segment, so one of another segment fits in.",
         "",
-        &["damage", "recovery_equivalence"]),
+        &["durability", "damage", "recovery_equivalence"]),
     bug("M35", "directory_not_synced",
         "The directory is not synced after a rotation, so a power cut takes a segment's name.",
         "etcd #6368",
