@@ -167,7 +167,8 @@ impl Client {
         self.route.begin_call();
         loop {
             let endpoint = self.route.current().to_owned();
-            let failed = match self.attempt(call, &endpoint, deadline, &read) {
+            let until = call.attempt_deadline(deadline);
+            let failed = match self.attempt(call, &endpoint, until, &read) {
                 Ok(value) => return Ok(value),
                 Err(failed) => failed,
             };
@@ -208,7 +209,7 @@ impl Client {
         let request = Request {
             path: call.path,
             message: call.message.clone(),
-            deadline: call.attempt_deadline(deadline),
+            deadline,
         };
         let response = connection.call(&request).map_err(Attempt::from)?;
         // Kept only after a whole answer: what fails in any other way may be out of step.

@@ -60,8 +60,8 @@ pub(super) struct EventLoop {
     /// Whose each open request is, and by which token they know it.
     pub(super) open: Numbered<(u64, Token)>,
     pub(super) out: Outbox,
-    /// What was last warned of, and when.
-    pub(super) last_warning: (String, u64),
+    /// What was warned of in the last minute, and when.
+    pub(super) recent_warnings: Vec<(String, u64)>,
     pub(super) leads: bool,
     pub(super) batches: Batches,
     pub(super) syncer: Syncer,
@@ -350,12 +350,13 @@ impl EventLoop {
             let text = "the disk is full: free some space; until then nothing is written here";
             self.network.complain(None, "disk", text, now_ms);
         }
+        let recent = &mut self.recent_warnings;
+        recent.retain(|(_, at_ms)| now_ms - at_ms < WARN_EVERY_MS);
         for warning in self.out.warnings.drain(..) {
             // What a peer asks for again and again may fail each time.
-            let (last, last_ms) = &self.last_warning;
-            if *last != warning || now_ms - last_ms >= WARN_EVERY_MS {
+            if recent.iter().all(|(other, _)| *other != warning) {
                 tracing::warn!("{warning}");
-                self.last_warning = (warning, now_ms);
+                recent.push((warning, now_ms));
             }
         }
         if let Some(change) = self.out.role.take() {

@@ -165,7 +165,7 @@ impl Node {
             election_timeout_ticks: ticks(config.election_timeout_ms),
             open: Numbered::default(),
             out: Outbox::default(),
-            last_warning: Default::default(),
+            recent_warnings: Vec::new(),
             leads: false,
             batches: Batches::default(),
         };
