@@ -301,15 +301,18 @@ fn take_apart(seed: u64, directory: &Path) {
         failure.what,
         shrunk.plan
     );
+    let told = shrunk.told();
     for line in &shrunk.lines {
         json += &format!("{}\n", line.to_json());
+    }
+    for line in &told {
         text += &format!("{line}\n");
     }
     say!(
         "shrunk from {} to {} events in {} lines by {} runs: {}: {}",
         shrunk.events_before,
-        shrunk.events,
         shrunk.lines.len(),
+        told.len(),
         shrunk.tried,
         failure.property.name(),
         failure.what

@@ -136,9 +136,9 @@ fn hunt(bug: &'static Bug, options: &Options) -> Hunt {
             plant(Some(bug));
             hunt.shrunk.push(format!(
                 "{} of {} events left in {} lines by {} runs{}",
-                shrunk.events,
-                shrunk.events_before,
                 shrunk.lines.len(),
+                shrunk.events_before,
+                shrunk.told().len(),
                 shrunk.tried,
                 if sound { "" } else { ", NOT BY THE BUG" }
             ));

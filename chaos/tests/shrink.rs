@@ -31,9 +31,9 @@ mod broken {
             let seed = (1..1_000).find(fails).expect("one fails");
             let shrunk = shrink(seed).expect("it fails");
             assert!(
-                shrunk.lines.len() <= 200,
+                shrunk.told().len() <= 200,
                 "{id}: {} lines",
-                shrunk.lines.len()
+                shrunk.told().len()
             );
             plant(None);
             assert!(!shrunk.fails(), "{id} is not why seed {seed} fails");

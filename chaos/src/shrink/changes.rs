@@ -25,6 +25,15 @@ pub(super) const PLAINER: &[Change] = &[
     |plan| plan.settings.syncs = Syncs::Beside,
     |plan| plan.settings.sync = (1_000, 1_000),
     |plan| plan.settings.snapshots = None,
+    // What takes a snapshot to show has not to wait for a long log.
+    |plan| {
+        let policy = plan.settings.snapshots.iter_mut();
+        policy.for_each(|policy| policy.log_bytes = policy.log_bytes.min(200));
+    },
+    |plan| {
+        let policy = plan.settings.snapshots.iter_mut();
+        policy.for_each(|policy| policy.log_bytes = policy.log_bytes.min(2_000));
+    },
     |plan| plan.settings.describes = false,
     |plan| plan.settings.append_max_bytes = 128 << 10,
     |plan| plan.settings.in_flight_max = 64,

@@ -6,16 +6,29 @@ use raftkv::raft::NodeId;
 
 use crate::sim::Line;
 
+/// Who says it, and what it is that is said.
+type Key = (Option<NodeId>, String);
+
 /// Of lines that say the same, the first and the last stay, when there are more than can be read.
-/// What else was said is not the same at first, and then is if only numbers differ.
+/// At first that is what one node says in the same words, then what differs in numbers alone, and
+/// then whoever says it.
 pub(super) fn fold(lines: Vec<Line>, readable: usize) -> Vec<Line> {
-    let mut left = lines;
-    for words in [without_token, without_numbers] {
-        if left.len() > readable {
-            left = once(&left, words);
+    let keys: [fn(&Line) -> Key; 3] = [
+        |line| (line.node, without_token(&line.what)),
+        |line| (line.node, without_numbers(&line.what)),
+        |line| (None, without_numbers(&line.what)),
+    ];
+    if lines.len() <= readable {
+        return lines;
+    }
+    let mut told = Vec::new();
+    for key in keys {
+        told = once(&lines, key);
+        if told.len() <= readable {
+            break;
         }
     }
-    left
+    told
 }
 
 /// The number of a request is never the same.
@@ -39,12 +52,11 @@ fn without_numbers(what: &str) -> String {
     words.join(" ")
 }
 
-fn once(lines: &[Line], words: fn(&str) -> String) -> Vec<Line> {
+fn once(lines: &[Line], key: fn(&Line) -> Key) -> Vec<Line> {
     // How often each was said, when at first, and the number of the last line that says it.
-    let mut said: BTreeMap<(Option<NodeId>, String), (u64, usize, usize)> = BTreeMap::new();
+    let mut said: BTreeMap<Key, (u64, usize, usize)> = BTreeMap::new();
     for (number, line) in lines.iter().enumerate() {
-        let key = (line.node, words(&line.what));
-        let said = said.entry(key).or_insert((0, number, number));
+        let said = said.entry(key(line)).or_insert((0, number, number));
         (said.0, said.2) = (said.0 + 1, number);
     }
     let mut kept: Vec<(usize, Line)> = Vec::new();

@@ -20,10 +20,8 @@ pub struct Shrunk {
     pub plan: String,
     /// Why it fails.
     pub failure: Failure,
-    /// What happens in it, without routine; what happens again and again is told twice.
+    /// What happens in it, without routine.
     pub lines: Vec<Line>,
-    /// How many lines that were if all of it were told.
-    pub events: u64,
     /// How many lines there were before.
     pub events_before: u64,
     /// How many plans were tried.
@@ -32,6 +30,12 @@ pub struct Shrunk {
 }
 
 impl Shrunk {
+    /// What happens in it, to read: if that is long, what happens again and again is told twice.
+    #[must_use]
+    pub fn told(&self) -> Vec<Line> {
+        fold(self.lines.clone(), READABLE as usize)
+    }
+
     /// Whether the plan that is left breaks the property in this program.
     #[must_use]
     pub fn fails(&self) -> bool {
@@ -76,8 +80,7 @@ pub fn shrink(seed: u64) -> Option<Shrunk> {
     Some(Shrunk {
         plan: format!("{:#?}", best.plan),
         failure: outcome.failure.expect("it failed before"),
-        events: lines.len() as u64,
-        lines: fold(lines, READABLE as usize),
+        lines,
         events_before: stats.events,
         tried,
         small: best.plan,

@@ -85,6 +85,7 @@ impl Search {
         loop {
             let before = self.events;
             self.pin();
+            self.plainer();
             self.fewer(|plan| &mut plan.faults, TRIES);
             self.fewer(|plan| plan.asks.get_or_insert_default(), 1);
             self.fewer(|plan| &mut plan.faults, TRIES);
