@@ -9,7 +9,7 @@ use crate::{
     invariants::Property,
     rng::Rng,
     run::{run_asking, run_plan},
-    scenario::{Plan, RUN_MAX, SECOND},
+    scenario::{Plan, RUN_MAX, SECOND, Stats},
     sim::{Micros, TICK},
 };
 
@@ -17,6 +17,8 @@ use crate::{
 const STEPS_MAX: u64 = 18_000_000;
 /// What beginning a run counts for.
 const BEGIN_STEPS: u64 = 1_000;
+/// And what an event counts for besides, which costs more than a quiet tick.
+const EVENT_STEPS: u64 = 2;
 /// So many plans that were drawn anew and are no smaller are enough: of a long plan, where each
 /// costs most, and of a short one.
 const LONG_MISSES: u64 = 60;
@@ -100,6 +102,10 @@ impl Search {
         }
     }
 
+    fn spend(&mut self, stats: &Stats) {
+        self.steps += BEGIN_STEPS + stats.steps + EVENT_STEPS * stats.events;
+    }
+
     fn is_spent(&self) -> bool {
         self.steps >= self.steps_max
     }
@@ -120,7 +126,7 @@ impl Search {
         let outcome = run_plan(&plan, false);
         let stats = outcome.stats;
         self.tried += 1;
-        self.steps += BEGIN_STEPS + stats.steps;
+        self.spend(&stats);
         let failure = outcome.failure;
         let fails = failure.is_some_and(|failure| failure.property == self.property);
         if !fails || stats.events > events_max {
@@ -164,7 +170,7 @@ impl Search {
         }
         plan.settings.draws = Draws::record();
         let (outcome, asked) = run_asking(&plan, false);
-        self.steps += BEGIN_STEPS + outcome.stats.steps;
+        self.spend(&outcome.stats);
         plan.settings.draws = plan.settings.draws.replay();
         plan.asks = Some(asked);
         self.takes_within(self.events + self.events / 4, |old| *old = plan);
