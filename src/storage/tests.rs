@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use raftkv_wal::{MemoryMedia, Operation, Options};
+use raftkv_wal::{MemoryMedia, Operation, Options, is_leftover};
 
 use super::*;
 use crate::{
@@ -275,7 +275,7 @@ fn contents(disk: &MemoryMedia) -> Vec<(String, Option<Vec<u8>>)> {
     let names = disk.names();
     names
         .into_iter()
-        .filter(|name| !name.starts_with("next"))
+        .filter(|name| !is_leftover(name))
         .map(|name| (name.clone(), disk.contents(&name)))
         .collect()
 }

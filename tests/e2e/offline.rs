@@ -7,6 +7,7 @@ use std::{
     time::SystemTime,
 };
 
+use raftkv_wal::is_leftover;
 use serde_json::Value;
 
 use crate::support::{Cluster, End, Process, cli, put, raftkv, raftkv_cli, turn, wait_for};
@@ -121,7 +122,7 @@ fn damage_in_any_file_is_found_and_the_file_is_named() {
             .to_string_lossy()
             .into_owned();
         // What holds nothing durable: the lock, and the segments that are not in use.
-        if bytes.is_empty() || name == "raftkv.pid" || name.starts_with("next") {
+        if bytes.is_empty() || name == "raftkv.pid" || is_leftover(&name) {
             continue;
         }
         let used = bytes.iter().rposition(|&byte| byte != 0).expect("written");

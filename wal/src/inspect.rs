@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::record::{FLAG_COPY, body_at};
-use crate::recover::{heads, judge_segment, rest_bytes};
+use crate::recover::{heads, judge_segment};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentHeader, segment_name, segment_seq};
 use crate::{Address, Error, Media, Record, SegmentFile, Source};
 
@@ -109,15 +109,11 @@ fn inspect_segment<M: Media>(
         };
         visit((record, head.flags & FLAG_COPY != 0));
     }
-    let torn_bytes = match next {
-        None => rest_bytes(&segment, found.end),
-        Some(_) => 0,
-    };
     Ok(Intact {
         file_bytes: bytes.len() as u64,
         records,
         end: found.end as u64,
-        torn_bytes: torn_bytes as u64,
+        torn_bytes: found.torn as u64,
     })
 }
 

@@ -42,7 +42,7 @@ pub use error::Error;
 pub use inspect::{Intact, SegmentReport, inspect};
 pub use media::{
     Failure, FileMedia, FileSink, FileSource, MappedFile, Media, MemoryFile, MemoryMedia,
-    MemorySink, MemorySource, Operation, SegmentFile, Sink, Source,
+    MemorySink, MemorySource, Operation, SegmentFile, Sink, Source, is_leftover,
 };
 pub use sync_job::{SyncDone, SyncJob};
 pub use wal::Wal;

@@ -22,8 +22,9 @@ fn kept_name(name: &str) -> String {
     format!("next-{}.tmp", name.trim_end_matches(".wal"))
 }
 
-/// Whether a file is the prepared segment, or a kept one.
-fn is_leftover(name: &str) -> bool {
+/// Whether a file of this name is the prepared segment, or a retired one: no part of the log, and
+/// gone at the next start.
+pub fn is_leftover(name: &str) -> bool {
     name.starts_with("next")
 }
 

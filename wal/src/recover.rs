@@ -39,10 +39,15 @@ pub(crate) fn recover<M: Media>(
     let last = judge(media, &mut segments)?;
     let sticky = newest_sticky(&segments);
     let records = segments.iter().map(count_records).sum();
+    let newest = segments.last().expect("there is at least one segment");
     let recovery = Recovery {
         segments: segments.len(),
         records,
-        cut: None,
+        cut: (last.torn > 0).then(|| Cut {
+            file: media.describe(&newest.name()),
+            offset: last.end as u64,
+            bytes: last.torn as u64,
+        }),
     };
     let active = segments.last_mut().expect("there is at least one segment");
     let mut recovered = Recovered {
@@ -104,7 +109,10 @@ pub(crate) fn judge_segment<M: Media, F: SegmentFile>(
     segment: &Segment<F>,
     next: Option<&SegmentHeader>,
 ) -> Result<Survey, Error> {
-    let found = survey(segment.bytes(), segment.seed);
+    let mut found = survey(segment.bytes(), segment.seed);
+    if next.is_none() {
+        found.torn = rest_bytes(segment, found.end);
+    }
     let facts = Facts::gather(segment, &found, next);
     let Verdict::Damaged(reason) = verdict(&facts) else {
         return Ok(found);
@@ -191,15 +199,6 @@ fn repair<M: Media>(media: &mut M, recovered: &mut Recovered<M::File>) -> Result
         source,
     };
     let (from, end) = (recovered.proven as usize, active.end as usize);
-    let torn_bytes = rest_bytes(active, end) as u64;
-    if torn_bytes > 0 {
-        let (file, offset) = (name.clone(), end as u64);
-        recovered.recovery.cut = Some(Cut {
-            file,
-            offset,
-            bytes: torn_bytes,
-        });
-    }
     let mut tail = active.bytes()[from..end].to_vec();
     if !planted!("tail_not_zeroed") {
         tail.resize(active.file.len_bytes() as usize - from, 0);
@@ -207,7 +206,7 @@ fn repair<M: Media>(media: &mut M, recovered: &mut Recovered<M::File>) -> Result
     media
         .remove_leftovers()
         .map_err(|e| failed("remove the temporary file beside", e))?;
-    if planted!("page_cache_trusted") && torn_bytes == 0 {
+    if planted!("page_cache_trusted") && recovered.recovery.cut.is_none() {
         return Ok(());
     }
     active
@@ -231,6 +230,8 @@ pub(crate) struct Survey {
     /// The highest `synced_to` of the valid batches.
     proven: u32,
     records_end: usize,
+    /// How many bytes behind the end of the last segment a crash has left there.
+    pub(crate) torn: usize,
 }
 
 fn survey(segment: &[u8], seed: u32) -> Survey {
@@ -240,6 +241,7 @@ fn survey(segment: &[u8], seed: u32) -> Survey {
         bad: SEGMENT_HEADER_BYTES,
         proven: 0,
         records_end: SEGMENT_HEADER_BYTES,
+        torn: 0,
     };
     loop {
         match ValidBatch::decode(segment, seed, found.end, found.chain) {
@@ -285,17 +287,17 @@ impl Facts {
     ) -> Facts {
         let bytes = segment.bytes();
         let end = found.end;
-        let (promised_end, rest) = match next {
-            Some(next) => (next.previous_end, 0),
-            None => (segment.header.head_end, rest_bytes(segment, end)),
+        let promised_end = match next {
+            Some(next) => next.previous_end,
+            None => segment.header.head_end,
         };
         Facts {
             end,
             promised_end: promised_end as usize,
             last: next.is_none(),
             chain_matches: next.is_none_or(|next| next.previous_chain == found.chain),
-            proof_beyond: proof_beyond(&bytes[..end + rest], segment.seed, end),
-            rest_is_free: rest == 0,
+            proof_beyond: proof_beyond(&bytes[..end + found.torn], segment.seed, end),
+            rest_is_free: found.torn == 0,
         }
     }
 }
@@ -303,7 +305,7 @@ impl Facts {
 /// How many bytes there are behind `end` that a crash has left there: up to the last that is not
 /// zero; and where all were used before, up to the last that begins a record of this segment,
 /// which earlier bytes never do: of two seeds no one gives them the same CRC.
-pub(crate) fn rest_bytes<F: SegmentFile>(segment: &Segment<F>, end: usize) -> usize {
+fn rest_bytes<F: SegmentFile>(segment: &Segment<F>, end: usize) -> usize {
     let bytes = segment.bytes();
     if !segment.header.is_reused {
         return used_bytes(&bytes[end..]);
@@ -317,7 +319,7 @@ pub(crate) fn rest_bytes<F: SegmentFile>(segment: &Segment<F>, end: usize) -> us
 }
 
 /// How many bytes there are up to the last that is not zero.
-pub(crate) fn used_bytes(bytes: &[u8]) -> usize {
+fn used_bytes(bytes: &[u8]) -> usize {
     const ZEROS: [u8; 4096] = [0; 4096];
     let mut pages = bytes.chunks(ZEROS.len());
     let Some(page) = pages.rposition(|page| page != &ZEROS[..page.len()]) else {

@@ -43,8 +43,16 @@ impl<M: Media> Wal<M> {
             return Ok(false);
         }
         let name = oldest.name();
-        let oldest = self.segments.remove(0);
-        if let Err(source) = self.media.retire(&name, oldest.file) {
+        let file = self.segments.remove(0).file;
+        let removed = match file.len_bytes() == self.options.segment_bytes {
+            true => self.media.retire(&name, file),
+            // Nothing asks for another of this size soon, and it may be large.
+            false => {
+                drop(file);
+                self.media.remove(&name)
+            }
+        };
+        if let Err(source) = removed {
             return Err(self.poison_by(&name, "remove", source));
         }
         if !planted!("removal_not_synced")

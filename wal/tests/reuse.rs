@@ -2,7 +2,7 @@
 
 mod support;
 
-use raftkv_wal::{Error, FileMedia, Media, MemoryMedia, Wal};
+use raftkv_wal::{Error, FileMedia, Media, MemoryMedia, Wal, is_leftover};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use support::*;
@@ -15,20 +15,26 @@ fn body(n: u8) -> Vec<u8> {
     vec![n; 6000]
 }
 
-/// Fills two segments and a bit, retires the first, and goes on into its place.
-fn reuse<M: Media>(wal: &mut Wal<M>) -> Result<u8, Error> {
-    let mut last = 0;
+/// Fills two segments and a bit, retires the two, and goes on into the place of one. `durable` is
+/// the last record that was synced.
+fn reuse<M: Media>(wal: &mut Wal<M>, durable: &mut u8) -> Result<(), Error> {
     while wal.segment_count() < 3 {
-        last += 1;
-        step(wal, last)?;
+        step(wal, *durable + 1)?;
+        *durable += 1;
     }
     let kept = wal.records().last().expect("there are records").address;
     assert_eq!(wal.purge(kept)?, 2);
     for _ in 0..PER_SEGMENT + 3 {
-        last += 1;
-        step(wal, last)?;
+        step(wal, *durable + 1)?;
+        *durable += 1;
     }
-    Ok(last)
+    Ok(())
+}
+
+fn reused<M: Media>(wal: &mut Wal<M>) -> u8 {
+    let mut durable = 0;
+    reuse(wal, &mut durable).expect("nothing fails");
+    durable
 }
 
 fn step<M: Media>(wal: &mut Wal<M>, n: u8) -> Result<(), Error> {
@@ -52,7 +58,7 @@ fn newest(disk: &MemoryMedia) -> String {
 fn records_of_an_earlier_segment_never_join() {
     let disk = MemoryMedia::new();
     let mut wal = open(disk.clone());
-    let last = reuse(&mut wal).expect("nothing fails");
+    let last = reused(&mut wal);
     drop(wal);
     let segment = disk.contents(&newest(&disk)).expect("it is there");
     let written = disk.written(&newest(&disk)).expect("it is there");
@@ -72,7 +78,7 @@ fn what_a_power_cut_tears_in_a_reused_segment_is_cut() {
     for seed in 0..200 {
         let disk = MemoryMedia::new();
         let mut wal = open(disk.clone());
-        let last = reuse(&mut wal).expect("nothing fails");
+        let last = reused(&mut wal);
         append(&mut wal, &body(last + 1));
         append(&mut wal, &body(last + 2));
         wal.write().expect("the write succeeds");
@@ -96,12 +102,19 @@ fn a_power_cut_after_any_operation_of_reuse_loses_nothing() {
         for seed in 0..4 {
             let disk = MemoryMedia::new();
             disk.stop_after(operations);
-            let ended = try_open(disk.clone()).and_then(|(mut wal, _)| reuse(&mut wal));
+            let mut durable = 0;
+            let opened = try_open(disk.clone());
+            let ended = opened.and_then(|(mut wal, _)| reuse(&mut wal, &mut durable));
             done = disk.stopped().is_none();
             assert_eq!(done, ended.is_ok());
             disk.crash(&mut random(seed * 1000 + operations));
             let found = bodies(&open(disk));
             assert!(is_a_run(&found), "stopped after {operations}, seed {seed}");
+            let last = found.last().map_or(0, |last| last[0]);
+            assert!(
+                (durable..=durable + 1).contains(&last),
+                "stopped after {operations}, seed {seed}: {durable} were durable, {last} is there"
+            );
         }
         if done {
             return;
@@ -113,7 +126,7 @@ fn a_power_cut_after_any_operation_of_reuse_loses_nothing() {
 fn damage_behind_the_end_of_a_reused_segment_means_nothing_and_before_it_is_found() {
     let disk = MemoryMedia::new();
     let mut wal = open(disk.clone());
-    reuse(&mut wal).expect("nothing fails");
+    reused(&mut wal);
     wal.mark().expect("the mark is written");
     let sound = bodies(&wal);
     drop(wal);
@@ -140,12 +153,39 @@ fn damage_behind_the_end_of_a_reused_segment_means_nothing_and_before_it_is_foun
 }
 
 #[test]
+fn a_segment_larger_than_the_others_is_not_kept() {
+    let disk = MemoryMedia::new();
+    let mut wal = open(disk.clone());
+    wal.ensure_room(10, 200_000).expect("a larger one is made");
+    for n in 0..4 {
+        append(&mut wal, &[n; 50_000]);
+    }
+    flush(&mut wal);
+    while wal.segment_count() < 4 {
+        put(&mut wal, &body(1));
+    }
+    let kept = wal.records().last().expect("there are records").address;
+    let before: Vec<usize> = sizes(&disk);
+    assert!(before.iter().any(|&bytes| bytes > 65_536), "{before:?}");
+    wal.purge(kept).expect("the purge succeeds");
+    let after: Vec<usize> = sizes(&disk);
+    assert!(after.iter().all(|&bytes| bytes == 65_536), "{after:?}");
+    assert!(disk.names().iter().any(|name| is_leftover(name)));
+}
+
+fn sizes(disk: &MemoryMedia) -> Vec<usize> {
+    let names = disk.names();
+    let sizes = names.iter().filter_map(|name| disk.contents(name));
+    sizes.map(|bytes| bytes.len()).collect()
+}
+
+#[test]
 fn a_real_directory_writes_its_segments_where_earlier_ones_were() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let media = || FileMedia::open(directory.path()).expect("the directory opens");
     let mut wal = open(media());
     let first = fs::metadata(directory.path().join(FIRST)).expect("it is there");
-    let last = reuse(&mut wal).expect("nothing fails");
+    let last = reused(&mut wal);
     while wal.segment_count() < 4 {
         step(&mut wal, last).expect("nothing fails");
     }
@@ -166,7 +206,7 @@ fn a_real_directory_writes_its_segments_where_earlier_ones_were() {
     let left = fs::read_dir(directory.path()).expect("a directory");
     let kept = left.filter(|file| {
         let name = file.as_ref().expect("a file").file_name();
-        name.to_string_lossy().starts_with("next-")
+        is_leftover(&name.to_string_lossy()) && name != "next.tmp"
     });
     assert_eq!(kept.count(), 0, "a start keeps none");
 }

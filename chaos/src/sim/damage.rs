@@ -1,6 +1,6 @@
 //! What goes wrong with bytes that are on a disk, while their node is down.
 
-use raftkv_wal::MemoryMedia;
+use raftkv_wal::{MemoryMedia, is_leftover};
 
 use super::host::Host;
 use crate::{invariants::Damage, rng::Rng};
@@ -145,7 +145,9 @@ impl Host {
     }
 
     fn damage_bytes(&mut self, rng: &mut Rng) -> Option<String> {
-        let names = self.disk.names();
+        let mut names = self.disk.names();
+        // What they hold nobody reads.
+        names.retain(|name| !is_leftover(name));
         let name = names.get(rng.draw() as usize % names.len().max(1))?.clone();
         let mut bytes = self.disk.contents(&name)?;
         let used = self.disk.written(&name)?.len();

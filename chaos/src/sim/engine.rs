@@ -5,7 +5,7 @@ use raftkv::{
     raft::{Index, Input, Message, NodeId, RoleName, Status, Token},
     replica::{Operation, Replica, Reply},
 };
-use raftkv_wal::MemoryMedia;
+use raftkv_wal::{MemoryMedia, is_leftover};
 
 use super::{
     fault::{CrashPoint, Fault, Hits},
@@ -336,8 +336,7 @@ impl Sim {
         let purges = self.is_due(id, CrashPoint::Purged);
         let files = |sim: &mut Sim| {
             let names = sim.host(id).disk.names();
-            let kept = names.iter().filter(|name| name.starts_with("next"));
-            names.len() - kept.count()
+            names.iter().filter(|name| !is_leftover(name)).count()
         };
         let before = if purges { files(self) } else { 0 };
         self.with(id, Phase::Mark, Replica::upkeep);

@@ -129,7 +129,7 @@ impl MemoryMedia {
     /// The same without what lies behind them in a segment: zeros, and bytes of an earlier one.
     pub fn written(&self, name: &str) -> Option<Vec<u8>> {
         let disk = self.lock();
-        let file = &disk.files.get(disk.names.get(name)?)?;
+        let file = disk.files.get(disk.names.get(name)?)?;
         let bytes = &file.cached[..file.stale_from.min(file.cached.len())];
         Some(bytes[..used_of(bytes)].to_vec())
     }
