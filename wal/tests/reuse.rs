@@ -3,8 +3,9 @@
 mod support;
 
 use raftkv_wal::{Error, FileMedia, Media, MemoryMedia, Wal, is_leftover};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use support::*;
 
 /// So many records of the same size fill a segment.
@@ -184,29 +185,50 @@ fn a_real_directory_writes_its_segments_where_earlier_ones_were() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let media = || FileMedia::open(directory.path()).expect("the directory opens");
     let mut wal = open(media());
-    let first = fs::metadata(directory.path().join(FIRST)).expect("it is there");
+    // As long as this is open, no other file gets its number.
+    let first = File::open(directory.path().join(FIRST)).expect("it is there");
+    let first = (first.metadata().expect("it has some").ino(), first);
     let last = reused(&mut wal);
     while wal.segment_count() < 4 {
         step(&mut wal, last).expect("nothing fails");
     }
-    let files = fs::read_dir(directory.path()).expect("a directory");
-    let segments = files.map(|file| file.expect("a file").path());
-    let again = segments.filter(|path| {
-        path.extension().is_some_and(|kind| kind == "wal")
-            && fs::metadata(path).expect("it is there").ino() == first.ino()
-    });
-    assert_eq!(
-        again.count(),
-        1,
-        "the first segment's file is a later one now"
-    );
+    let inode = |name: &String| {
+        let metadata = fs::metadata(directory.path().join(name));
+        metadata.expect("it is there").ino()
+    };
+    let mut segments = names(directory.path());
+    segments.retain(|name| name.ends_with(".wal"));
+    let again = segments.iter().filter(|name| inode(name) == first.0);
+    assert_eq!(again.count(), 1, "the first segment's file is a later one");
     let found = bodies(&wal);
     drop(wal);
     assert_eq!(bodies(&open(media())), found);
-    let left = fs::read_dir(directory.path()).expect("a directory");
-    let kept = left.filter(|file| {
-        let name = file.as_ref().expect("a file").file_name();
-        is_leftover(&name.to_string_lossy()) && name != "next.tmp"
-    });
-    assert_eq!(kept.count(), 0, "a start keeps none");
+}
+
+#[test]
+fn a_start_removes_retired_segments() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let media = || FileMedia::open(directory.path()).expect("the directory opens");
+    let retired = || {
+        let names = names(directory.path());
+        let retired = |name: &&String| is_leftover(name) && *name != "next.tmp";
+        names.iter().filter(retired).count()
+    };
+    let mut wal = open(media());
+    (0..3 * PER_SEGMENT).for_each(|n| put(&mut wal, &body(n)));
+    let last = wal.records().last().expect("there are records").address;
+    assert!(wal.purge(last).expect("the purge succeeds") > 1);
+    assert!(retired() > 0);
+    let found = bodies(&wal);
+    drop(wal);
+    assert_eq!(bodies(&open(media())), found);
+    assert_eq!(retired(), 0);
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let files = fs::read_dir(directory).expect("a directory");
+    let names = files.map(|file| file.expect("a file").file_name());
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
 }
