@@ -56,7 +56,7 @@ pub(super) struct EventLoop {
     /// is alive.
     pub(super) late_ticks_max: u32,
     /// The least time after which followers campaign.
-    pub(super) election_timeout_ticks: u32,
+    pub(super) patience: Duration,
     /// Whose each open request is, and by which token they know it.
     pub(super) open: Numbered<(u64, Token)>,
     pub(super) out: Outbox,

@@ -162,7 +162,7 @@ impl Node {
             election: ElectionGate::new(log_is_empty),
             clock: Clock::new(),
             late_ticks_max: ticks(config.heartbeat_ms),
-            election_timeout_ticks: ticks(config.election_timeout_ms),
+            patience: TICK * ticks(config.election_timeout_ms),
             open: Numbered::default(),
             out: Outbox::default(),
             recent_warnings: Vec::new(),

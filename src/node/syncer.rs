@@ -13,7 +13,7 @@ use crossbeam_channel::{Sender, unbounded};
 use raftkv_wal::{SyncDone, SyncJob};
 
 use super::{
-    event_loop::{EventLoop, TICK, timing_commits},
+    event_loop::{EventLoop, timing_commits},
     handle::Shared,
     stages::Stage,
 };
@@ -30,9 +30,16 @@ const WEIGHT: u32 = 8;
 /// The thread beside, which runs one sync at a time.
 pub(super) struct Syncer {
     todo: Sender<SyncJob>,
-    is_busy: bool,
+    under_way: Option<UnderWay>,
     /// How long a sync usually takes of late.
     usual: Duration,
+}
+
+/// The sync that the thread is at.
+struct UnderWay {
+    since: Instant,
+    /// When the leader's patience with its disk was last at an end.
+    judged: Instant,
 }
 
 impl Syncer {
@@ -53,7 +60,7 @@ impl Syncer {
             })?;
         Ok(Syncer {
             todo,
-            is_busy: false,
+            under_way: None,
             usual: Duration::ZERO,
         })
     }
@@ -63,7 +70,11 @@ impl Syncer {
     }
 
     fn run(&mut self, job: SyncJob) {
-        self.is_busy = true;
+        let now = Instant::now();
+        self.under_way = Some(UnderWay {
+            since: now,
+            judged: now,
+        });
         self.todo.send(job).expect("the thread waits for syncs");
     }
 
@@ -73,16 +84,25 @@ impl Syncer {
 }
 
 impl EventLoop {
-    /// Goes on when the thread beside is done.
+    /// Goes on when the thread beside is done, and does not wait for it longer than followers would
+    /// for this node.
     pub(super) fn end_sync(&mut self, now_ms: u64) -> Result<(), replica::Error> {
-        if !self.syncer.is_busy {
+        let Some(under_way) = &mut self.syncer.under_way else {
             return Ok(());
+        };
+        match self.replica.poll_sync()? {
+            SyncDone::Yes(took) => {
+                self.syncer.under_way = None;
+                self.synced(took)?;
+            }
+            SyncDone::No if under_way.judged.elapsed() < self.patience => return Ok(()),
+            SyncDone::No => {
+                under_way.judged = Instant::now();
+                let takes = under_way.since.elapsed();
+                self.judge_disk("takes", takes)?;
+            }
         }
-        if let SyncDone::Yes(took) = self.replica.poll_sync()? {
-            self.syncer.is_busy = false;
-            self.synced(took)?;
-            self.flush(now_ms);
-        }
+        self.flush(now_ms);
         Ok(())
     }
 
@@ -90,7 +110,7 @@ impl EventLoop {
     /// long the loop waited for the disk.
     pub(super) fn sync(&mut self, now_ms: u64) -> Result<Duration, replica::Error> {
         let mut waited = Duration::ZERO;
-        while !self.syncer.is_busy && self.replica.needs_sync() {
+        while self.syncer.under_way.is_none() && self.replica.needs_sync() {
             if self.syncer.is_for_the_loop(self.replica.unsynced_bytes()) {
                 let began = Instant::now();
                 self.replica.sync_log()?;
@@ -108,9 +128,7 @@ impl EventLoop {
         Ok(waited)
     }
 
-    /// Goes on after a sync, which took so long if that is known. A leader whose disk takes longer
-    /// than followers are patient is deposed each time it waits for it; it hands over instead,
-    /// while it still can.
+    /// Goes on after a sync, which took so long if that is known.
     fn synced(&mut self, took: Option<Duration>) -> Result<(), replica::Error> {
         if let Some(took) = took {
             self.note_sync(took);
@@ -123,18 +141,23 @@ impl EventLoop {
             ..
         } = self;
         timing_commits(replica, shared, batches, |replica| replica.go_on(out))?;
-        let took = took.unwrap_or_default();
-        let patience = TICK * self.election_timeout_ticks;
-        if took >= patience && self.leads && !self.is_alone() {
-            tracing::warn!(
-                "a sync of the log took {} ms, longer than the election timeout of {} ms: handing \
-                 leadership over; look at the disk",
-                took.as_millis(),
-                patience.as_millis()
-            );
-            self.hand_over()?;
+        self.judge_disk("took", took.unwrap_or_default())
+    }
+
+    /// A leader applies only what is durable here, so it answers no writes while its disk works;
+    /// and if it waits for that itself, longer than followers are patient, it is deposed each time.
+    /// It hands over instead, while it still can.
+    fn judge_disk(&mut self, verb: &str, duration: Duration) -> Result<(), replica::Error> {
+        if duration < self.patience || !self.leads || self.is_alone() {
+            return Ok(());
         }
-        Ok(())
+        tracing::warn!(
+            "a sync of the log {verb} {} ms, longer than the election timeout of {} ms: handing \
+             leadership over; look at the disk",
+            duration.as_millis(),
+            self.patience.as_millis()
+        );
+        self.hand_over()
     }
 
     fn note_sync(&mut self, took: Duration) {

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,27 @@ static int is_snapshot(int fd)
     return bytes > 0 && strstr(path, ".snapshot") != NULL;
 }
 
+/* Whether this is the thread that syncs beside the event loop. */
+static int is_beside(void)
+{
+    char name[16] = "";
+    return pthread_getname_np(pthread_self(), name, sizeof name) == 0 && strcmp(name, "sync") == 0;
+}
+
+/* Leaves a file, so that a test knows of it. */
+static void hang_while(const char *fault)
+{
+    char hung[4096];
+    snprintf(hung, sizeof hung, "%s.hung", getenv("DISK_FAULT"));
+    close(open(hung, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    while (has(fault))
+        usleep(1000);
+}
+
 int fdatasync(int fd)
 {
+    if (has("hanging sync") && is_beside())
+        hang_while("hanging sync");
     if (has("slow sync"))
         usleep(400000);
     if (has("failed sync")) {

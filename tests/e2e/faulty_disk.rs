@@ -6,6 +6,8 @@ use crate::support::{Cluster, Process, put, raftkv, raftkv_cli, spawn, turn, wai
 
 /// Each sync of the log takes 0.4 s.
 const SLOW_SYNC: &str = "slow sync";
+/// A sync of the log beside the event loop takes as long as the fault is there.
+const HANGING_SYNC: &str = "hanging sync";
 /// One sync of the log fails.
 const FAILED_SYNC: &str = "failed sync";
 /// Each read of a snapshot takes a second.
@@ -107,6 +109,34 @@ fn a_leader_whose_sync_outlasts_an_election_timeout_hands_over_and_says_so() {
     for key in ["before", "slow", "after"] {
         let value = faulty.cluster.client().get(key).expect("a majority");
         assert_eq!(value.as_deref(), Some("yes"), "{key}");
+    }
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_beside_its_loop_hands_over_meanwhile() {
+    let _turn = turn();
+    let mut faulty = Faulty::started();
+    let leader = faulty.cluster.leader();
+    faulty.set(leader, HANGING_SYNC);
+    let large = "x".repeat(100_000);
+    put(&mut faulty.cluster.client(), "large", &large);
+    let hung = faulty.fault(leader).with_extension("hung");
+    assert!(hung.exists(), "the sync was not beside the loop");
+    let line = faulty.running[leader].wait_for_log("a sync of the log takes");
+    assert!(line.contains("handing leadership over"), "{line}");
+
+    // The disk hangs still, and the others serve.
+    put(&mut faulty.cluster.client(), "small", "yes");
+    let next = faulty.cluster.leader();
+    assert_ne!(next, leader);
+
+    // What it did not sync then, it has now: without another it is needed for a majority.
+    faulty.heal(leader);
+    drop(faulty.running.remove(next));
+    put(&mut faulty.cluster.client(), "after", "yes");
+    for (key, value) in [("large", &*large), ("small", "yes"), ("after", "yes")] {
+        let found = faulty.cluster.client().get(key).expect("a majority");
+        assert_eq!(found.as_deref(), Some(value), "{key}");
     }
 }
 

@@ -432,11 +432,9 @@ pub fn node_command(id: usize, peers: &str, raft: &str, clients: &str, data_dir:
 /// Puts until it is acknowledged. The same value again does no harm, so an unknown outcome, such
 /// as an election in mid-call leaves, is met by another attempt.
 pub fn put(client: &mut Client, key: &str, value: &str) {
-    loop {
-        match client.put(key, value) {
-            Ok(()) => return,
-            Err(Error::OutcomeUnknown(_)) => {}
-            Err(error) => panic!("put {key}: {error}"),
-        }
-    }
+    wait_for(key, || match client.put(key, value) {
+        Ok(()) => Some(()),
+        Err(Error::OutcomeUnknown(_)) => None,
+        Err(error) => panic!("put {key}: {error}"),
+    });
 }
