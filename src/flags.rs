@@ -18,6 +18,7 @@ use tracing_subscriber::filter::LevelFilter;
 const TIMER_MS: std::ops::RangeInclusive<u64> = 10..=60_000;
 /// Below the first, snapshots would be all that a node does; beyond the second there is no disk.
 const SNAPSHOT_LOG_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 40;
+const SNAPSHOT_LOG_ENTRIES: std::ops::RangeInclusive<u64> = 100..=1 << 40;
 
 /// Between the ports of one node and the next, and of its peers and its clients, in `raftkv dev`.
 const PORT_STEP: u16 = 10;
@@ -240,16 +241,24 @@ pub struct NodeFlags {
         value_parser = clap::value_parser!(u64).range(TIMER_MS)
     )]
     election_timeout_ms: u64,
-    /// A snapshot is taken when so many bytes of log were applied since the last one, or half as
-    /// many as that has, if that is more
+    /// A snapshot is taken when so many bytes of log were applied since the last one
     #[arg(
         long,
         env = "RAFTKV_SNAPSHOT_LOG_BYTES",
         value_name = "BYTES",
-        default_value = "67108864",
+        default_value = "268435456",
         value_parser = clap::value_parser!(u64).range(SNAPSHOT_LOG_BYTES)
     )]
     snapshot_log_bytes: u64,
+    /// Or so many entries. In neither case before they come to half the size of the last snapshot
+    #[arg(
+        long,
+        env = "RAFTKV_SNAPSHOT_LOG_ENTRIES",
+        value_name = "COUNT",
+        default_value = "200000",
+        value_parser = clap::value_parser!(u64).range(SNAPSHOT_LOG_ENTRIES)
+    )]
+    snapshot_log_entries: u64,
     /// The least important lines to log, on stderr
     #[arg(
         long,
@@ -428,6 +437,7 @@ impl NodeFlags {
                 heartbeat_ms: self.heartbeat_ms,
                 election_timeout_ms: self.election_timeout_ms,
                 snapshot_log_bytes: self.snapshot_log_bytes,
+                snapshot_log_entries: self.snapshot_log_entries,
                 peers,
             },
             kv_listen,

@@ -54,7 +54,8 @@ fn target_in(dir: TempDir, address: SocketAddr) -> Target {
         data_dir: dir.path().join("0"),
         heartbeat_ms: 50,
         election_timeout_ms: 150,
-        snapshot_log_bytes: 64 << 20,
+        snapshot_log_bytes: 256 << 20,
+        snapshot_log_entries: 200_000,
     };
     let node = Node::start(config).expect("the node starts");
     Target { node, address, dir }

@@ -96,9 +96,10 @@ pub struct Config {
     pub heartbeat_ms: u64,
     /// Election timeouts are drawn from 1 to 2 times this.
     pub election_timeout_ms: u64,
-    /// A snapshot is taken when so many bytes of log were applied since the last, or half as many
-    /// as that has, if that is more.
+    /// A snapshot is taken when so many bytes of log were applied since the last, ...
     pub snapshot_log_bytes: u64,
+    /// ... or so many entries; but not before they come to half the size of the last.
+    pub snapshot_log_entries: u64,
 }
 
 /// A node on a thread of its own.
@@ -297,6 +298,7 @@ fn open_replica(
     let mut replica = Replica::new(options, opened);
     replica.set_snapshot_policy(SnapshotPolicy {
         log_bytes: config.snapshot_log_bytes,
+        log_entries: config.snapshot_log_entries,
         ..SnapshotPolicy::default()
     });
     Ok((replica, log_is_empty))

@@ -28,18 +28,22 @@ const RETRY_TICKS: u32 = 500;
 /// When snapshots are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotPolicy {
-    /// One is due when so many bytes of entries were applied since the last; or half as many as
-    /// that has, if that is more: else a large state would be written again and again (th. 5.1.2).
+    /// One is due when entries of so many bytes were applied since the last.
     pub log_bytes: u64,
+    /// Or so many entries, each of which costs memory and a moment of the next start. But in
+    /// neither case before they come to half the size of the last: else a large state would be
+    /// written again and again (th. 5.1.2).
+    pub log_entries: u64,
     /// How many are kept, and the log from the oldest of them on.
     pub kept: usize,
 }
 
 impl Default for SnapshotPolicy {
-    /// 64 MiB, and two.
+    /// 256 MiB, 200,000 entries, and two.
     fn default() -> SnapshotPolicy {
         SnapshotPolicy {
-            log_bytes: 64 << 20,
+            log_bytes: 256 << 20,
+            log_entries: 200_000,
             kept: SNAPSHOTS_KEPT,
         }
     }
@@ -213,7 +217,10 @@ impl<M: Media> Replica<M> {
         let last = self.storage.snapshots().last();
         let (included, bytes) = last.map_or((Index::ZERO, 0), |s| (s.pos.index, s.bytes));
         let since = self.raft.log().bytes(included, self.applied);
-        let due = since >= policy.log_bytes.max(bytes / 2)
+        // What was installed may not be loaded yet.
+        let entries = self.applied.0.saturating_sub(included.0);
+        let is_much = since >= policy.log_bytes || entries >= policy.log_entries;
+        let due = is_much && since >= bytes / 2
             || *requested
             || self.backups.iter().any(|(index, _)| *index > included);
         // Who was added later begins without knowing the members, and a snapshot has to name them.

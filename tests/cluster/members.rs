@@ -54,6 +54,7 @@ fn who_joins_takes_no_snapshot_before_it_knows_the_members() {
     let mut settings = with_spares(1, 1);
     settings.snapshots = Some(SnapshotPolicy {
         log_bytes: 2_000,
+        log_entries: u64::MAX,
         kept: 2,
     });
     let mut cluster = Cluster::with_settings(settings);

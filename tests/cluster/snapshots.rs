@@ -16,6 +16,7 @@ use super::put;
 /// Some ten commands of [`Group::put`].
 const POLICY: SnapshotPolicy = SnapshotPolicy {
     log_bytes: 100_000,
+    log_entries: u64::MAX,
     kept: 2,
 };
 /// So large that a snapshot is fetched in several chunks.
@@ -322,6 +323,24 @@ fn a_power_cut_during_an_install_leaves_the_old_state_or_the_new() {
         assert!(found == installed || found <= had, "{found}, seed {seed}");
         group.agree();
     }
+}
+
+#[test]
+fn a_snapshot_is_due_after_so_many_entries_however_small() {
+    let mut group = Group::new(1, 0);
+    let alone = NodeId(0);
+    let policy = SnapshotPolicy {
+        log_bytes: u64::MAX,
+        log_entries: 30,
+        ..POLICY
+    };
+    let replica = group.machines[at(alone)].replica.as_mut();
+    replica.expect("it is up").set_snapshot_policy(policy);
+    let last = group.status(alone).last.index.0;
+    group.put(last..29);
+    assert_eq!(group.status(alone).snapshot, Index::ZERO);
+    group.put(29..70);
+    assert_eq!(group.status(alone).snapshot, Index(60));
 }
 
 /// th. 5.1.2: the state is four times as large as the least log that a snapshot waits for.

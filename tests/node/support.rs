@@ -52,7 +52,8 @@ pub fn config(id: u64, address: &str, dir: &Path) -> Config {
         data_dir: dir.join(id.to_string()),
         heartbeat_ms: 50,
         election_timeout_ms: 150,
-        snapshot_log_bytes: 64 << 20,
+        snapshot_log_bytes: 256 << 20,
+        snapshot_log_entries: 200_000,
     }
 }
 

@@ -14,8 +14,9 @@ use std::ops::Range;
 
 /// The name of a segment that is not yet part of the log.
 pub(crate) const PREPARED_NAME: &str = "next.tmp";
-/// Retired segments that are kept: what a snapshot of the usual distance makes dispensable.
-const KEPT_MAX: usize = 4;
+/// Retired segments that are kept: what a snapshot after 256 MiB of log makes dispensable, and a
+/// few that are not used up yet.
+const KEPT_MAX: usize = 20;
 
 /// The name under which a retired segment is kept.
 fn kept_name(name: &str) -> String {

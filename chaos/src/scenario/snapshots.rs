@@ -26,6 +26,7 @@ pub(super) fn draw_snapshots(seed: u64, settings: &mut Settings, load: Option<&m
     let policy = SnapshotPolicy {
         log_bytes: rng.pick(&[200, 600, 2_000, 6_000, 20_000]),
         kept: rng.pick(&[1, 2]),
+        ..SnapshotPolicy::default()
     };
     settings.snapshots = rng.chance(850).then_some(policy);
     let is_large = settings.snapshots.is_some() && rng.chance(30);

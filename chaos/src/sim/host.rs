@@ -273,6 +273,7 @@ impl Host {
         replica.set_apply_max_entries(1);
         let never = SnapshotPolicy {
             log_bytes: u64::MAX,
+            log_entries: u64::MAX,
             kept: 2,
         };
         replica.set_snapshot_policy(policy.unwrap_or(never));

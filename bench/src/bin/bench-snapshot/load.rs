@@ -170,6 +170,7 @@ pub fn config(id: u64, peers: &BTreeMap<NodeId, String>, data_dir: &Path) -> Con
         heartbeat_ms: 50,
         election_timeout_ms: 150,
         snapshot_log_bytes: NO_SNAPSHOTS,
+        snapshot_log_entries: NO_SNAPSHOTS,
     }
 }
 

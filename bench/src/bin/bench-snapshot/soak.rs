@@ -18,7 +18,7 @@ use crate::{
     memory::Memory,
 };
 
-/// The default of `--snapshot-log-bytes`.
+/// A quarter of the default, so that the limit is a close one.
 const SNAPSHOT_LOG_BYTES: u64 = 64 << 20;
 
 /// Overwrites keys all the time. Fails if the data directory outgrows four times the live data and
