@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
+
 use super::{
     candidate::{Candidate, Stage},
     config::{Config, Description},
@@ -141,16 +143,9 @@ impl Raft {
                         && self.core.hard.term > self.core.log.last().term
                         && self.core.hard.vote.is_none() =>
                 {
-                    let (tokens, commands) = commands.into_iter().unzip();
-                    self.core.accept(tokens, commands, out);
+                    self.core.accept(commands, out);
                 }
-                _ => {
-                    let tokens = commands.into_iter().map(|(token, _)| token).collect();
-                    out.push(Effect::Refused {
-                        tokens,
-                        reason: self.not_leader(),
-                    });
-                }
+                _ => out.refuse(commands, self.not_leader()),
             },
             Input::Read { tokens } => match &mut self.role {
                 Role::Leader(leader) => leader.read(&mut self.core, tokens, out),
@@ -453,31 +448,33 @@ impl Core {
     }
 
     /// Gives each command its place in the log.
-    pub(super) fn accept(
-        &mut self,
-        tokens: Vec<Token>,
-        commands: Vec<bytes::Bytes>,
-        out: &mut Effects,
-    ) {
+    pub(super) fn accept(&mut self, commands: Vec<(Token, Bytes)>, out: &mut Effects) {
         let first = LogPos::new(self.hard.term, self.log.last().index.next());
-        for command in commands {
+        let append = |(token, command)| {
             self.append_own(EntryKind::COMMAND, command);
-        }
+            token
+        };
+        let tokens = commands.into_iter().map(append).collect();
         out.push(Effect::Accepted { first, tokens });
     }
 
     /// Adds an entry of the current term, as a leader.
-    pub(super) fn append_own(&mut self, kind: EntryKind, data: bytes::Bytes) -> LogPos {
+    pub(super) fn append_own(&mut self, kind: EntryKind, data: Bytes) -> LogPos {
         let pos = self.log.push(self.hard.term, data.len() as u64);
         self.unwritten.push(Entry { pos, kind, data });
         pos
     }
 
-    /// Adds an entry of a leader's, as its follower.
-    pub(super) fn append_theirs(&mut self, entry: Entry) {
-        let pos = self.log.push(entry.pos.term, entry.data.len() as u64);
-        assert!(pos == entry.pos, "entry {} at {pos}", entry.pos);
-        self.unwritten.push(entry);
+    /// Adds entries of a leader's, as its follower.
+    pub(super) fn append_theirs(&mut self, entries: Vec<Entry>) {
+        for Entry { pos, data, .. } in &entries {
+            let at = self.log.push(pos.term, data.len() as u64);
+            assert!(at == *pos, "entry {pos} at {at}");
+        }
+        match self.unwritten.is_empty() {
+            true => self.unwritten = entries,
+            false => self.unwritten.extend(entries),
+        }
     }
 
     /// A configuration of the leader's is in force as soon as it is in the log (§6).

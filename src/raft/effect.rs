@@ -3,6 +3,8 @@
 
 use std::ops::RangeInclusive;
 
+use bytes::Bytes;
+
 use super::{
     membership::ChangeState,
     message::{Entry, Message},
@@ -170,6 +172,11 @@ impl Effects {
 
     pub(super) fn push(&mut self, effect: Effect) {
         self.0.push(effect);
+    }
+
+    pub(super) fn refuse(&mut self, commands: Vec<(Token, Bytes)>, reason: RefusalReason) {
+        let tokens = commands.into_iter().map(|(token, _)| token).collect();
+        self.push(Effect::Refused { tokens, reason });
     }
 
     pub(super) fn note(&mut self, note: Note) {

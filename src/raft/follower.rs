@@ -133,9 +133,8 @@ pub(super) fn append(core: &mut Core, from: NodeId, mut append: Append, out: &mu
             out.note(Note::Truncated { from: from_index });
             core.truncate(from_index, out);
         }
-        for entry in append.entries.into_iter().skip(known) {
-            core.append_theirs(entry);
-        }
+        append.entries.drain(..known);
+        core.append_theirs(append.entries);
         for (at, config) in configs {
             core.take_config(at, config, out);
         }

@@ -151,21 +151,14 @@ impl Leader {
         commands: Vec<(Token, Bytes)>,
         out: &mut Effects,
     ) {
-        let (tokens, commands): (Vec<Token>, Vec<Bytes>) = commands.into_iter().unzip();
         if let Some(Transfer { to, .. }) = self.transfer {
-            return out.push(Effect::Refused {
-                tokens,
-                reason: RefusalReason::Transferring { to },
-            });
+            return out.refuse(commands, RefusalReason::Transferring { to });
         }
         let last = core.log.last().index;
         if core.log.bytes(core.commit, last) > core.options.uncommitted_max_bytes {
-            return out.push(Effect::Refused {
-                tokens,
-                reason: RefusalReason::Busy,
-            });
+            return out.refuse(commands, RefusalReason::Busy);
         }
-        core.accept(tokens, commands, out);
+        core.accept(commands, out);
         self.send_appends(core, out);
     }
 
@@ -278,8 +271,8 @@ impl Leader {
             AppendOutcome::StaleTerm => out.note(Note::StaleReply { from }),
         }
         // It may have been told to go.
-        if self.peers.contains_key(&from) {
-            self.send_append_to(core, from, out);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            send_appends_to(core, from, peer, out);
         }
     }
 
@@ -410,42 +403,40 @@ impl Leader {
     }
 
     pub(super) fn send_appends(&mut self, core: &Core, out: &mut Effects) {
-        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
-        for node in nodes {
-            self.send_append_to(core, node, out);
+        for (&node, peer) in &mut self.peers {
+            send_appends_to(core, node, peer, out);
         }
     }
+}
 
-    /// Sends what the follower lacks and its flow allows.
-    fn send_append_to(&mut self, core: &Core, node: NodeId, out: &mut Effects) {
-        let end = core.log.last().index;
-        let peer = self.peers.get_mut(&node).expect("another member");
-        while peer.next <= end {
-            if is_compacted(core, peer) {
-                return match peer.flow {
-                    Flow::Snapshot { .. } => {}
-                    _ => offer_snapshot(core, node, peer, out),
-                };
+/// Sends what the follower lacks and its flow allows.
+fn send_appends_to(core: &Core, node: NodeId, peer: &mut Progress, out: &mut Effects) {
+    let end = core.log.last().index;
+    while peer.next <= end {
+        if is_compacted(core, peer) {
+            return match peer.flow {
+                Flow::Snapshot { .. } => {}
+                _ => offer_snapshot(core, node, peer, out),
+            };
+        }
+        let max_bytes = core.options.append_max_bytes;
+        let last = core.log.batch_end(peer.next, max_bytes, APPEND_MAX_ENTRIES);
+        match &mut peer.flow {
+            Flow::Snapshot { .. } | Flow::Probe { waiting: true } => return,
+            Flow::Probe { waiting } => {
+                *waiting = true;
+                return send_append(core, node, peer, last, out);
             }
-            let max_bytes = core.options.append_max_bytes;
-            let last = core.log.batch_end(peer.next, max_bytes, APPEND_MAX_ENTRIES);
-            match &mut peer.flow {
-                Flow::Snapshot { .. } | Flow::Probe { waiting: true } => return,
-                Flow::Probe { waiting } => {
-                    *waiting = true;
-                    return send_append(core, node, peer, last, out);
+            Flow::Stream { in_flight } => {
+                let bytes = core.log.bytes(peer.matched, peer.next.before());
+                let full = in_flight.len() >= core.options.in_flight_max
+                    || bytes >= core.options.in_flight_max_bytes;
+                if full && !in_flight.is_empty() {
+                    return;
                 }
-                Flow::Stream { in_flight } => {
-                    let bytes = core.log.bytes(peer.matched, peer.next.before());
-                    let full = in_flight.len() >= core.options.in_flight_max
-                        || bytes >= core.options.in_flight_max_bytes;
-                    if full && !in_flight.is_empty() {
-                        return;
-                    }
-                    in_flight.push_back(last);
-                    send_append(core, node, peer, last, out);
-                    peer.next = last.next();
-                }
+                in_flight.push_back(last);
+                send_append(core, node, peer, last, out);
+                peer.next = last.next();
             }
         }
     }
