@@ -255,7 +255,7 @@ pub struct NodeFlags {
         long,
         env = "RAFTKV_SNAPSHOT_LOG_ENTRIES",
         value_name = "COUNT",
-        default_value = "200000",
+        default_value = "250000",
         value_parser = clap::value_parser!(u64).range(SNAPSHOT_LOG_ENTRIES)
     )]
     snapshot_log_entries: u64,

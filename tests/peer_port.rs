@@ -55,7 +55,7 @@ fn target_in(dir: TempDir, address: SocketAddr) -> Target {
         heartbeat_ms: 50,
         election_timeout_ms: 150,
         snapshot_log_bytes: 256 << 20,
-        snapshot_log_entries: 200_000,
+        snapshot_log_entries: 250_000,
     };
     let node = Node::start(config).expect("the node starts");
     Target { node, address, dir }

@@ -39,11 +39,11 @@ pub struct SnapshotPolicy {
 }
 
 impl Default for SnapshotPolicy {
-    /// 256 MiB, 200,000 entries, and two.
+    /// 256 MiB, 250,000 entries, and two.
     fn default() -> SnapshotPolicy {
         SnapshotPolicy {
             log_bytes: 256 << 20,
-            log_entries: 200_000,
+            log_entries: 250_000,
             kept: SNAPSHOTS_KEPT,
         }
     }

@@ -53,7 +53,7 @@ pub fn config(id: u64, address: &str, dir: &Path) -> Config {
         heartbeat_ms: 50,
         election_timeout_ms: 150,
         snapshot_log_bytes: 256 << 20,
-        snapshot_log_entries: 200_000,
+        snapshot_log_entries: 250_000,
     }
 }
 

@@ -138,7 +138,7 @@ fn start(directory: &Path) -> Result<Vec<Member>, Box<dyn Error>> {
             heartbeat_ms: 50,
             election_timeout_ms: 150,
             snapshot_log_bytes: 256 << 20,
-            snapshot_log_entries: 200_000,
+            snapshot_log_entries: 250_000,
         })?;
         let gateway = Gateway::start(clients, |answers, wake| node.handle(answers, wake))?;
         members.push(Member { gateway, node });
