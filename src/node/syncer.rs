@@ -93,13 +93,13 @@ impl EventLoop {
         match self.replica.poll_sync()? {
             SyncDone::Yes(took) => {
                 self.syncer.under_way = None;
-                self.synced(took)?;
+                self.synced(took, now_ms)?;
             }
             SyncDone::No if under_way.judged.elapsed() < self.patience => return Ok(()),
             SyncDone::No => {
                 under_way.judged = Instant::now();
                 let takes = under_way.since.elapsed();
-                self.judge_disk("takes", takes)?;
+                self.judge_disk("takes", takes, now_ms)?;
             }
         }
         self.flush(now_ms);
@@ -116,12 +116,12 @@ impl EventLoop {
                 self.replica.sync_log()?;
                 let took = began.elapsed();
                 waited += took;
-                self.synced(Some(took))?;
+                self.synced(Some(took), now_ms)?;
             } else if let Some(job) = self.replica.begin_sync()? {
                 self.syncer.run(job);
                 continue;
             } else {
-                self.synced(None)?;
+                self.synced(None, now_ms)?;
             }
             self.flush(now_ms);
         }
@@ -129,7 +129,7 @@ impl EventLoop {
     }
 
     /// Goes on after a sync, which took so long if that is known.
-    fn synced(&mut self, took: Option<Duration>) -> Result<(), replica::Error> {
+    fn synced(&mut self, took: Option<Duration>, now_ms: u64) -> Result<(), replica::Error> {
         if let Some(took) = took {
             self.note_sync(took);
         }
@@ -141,22 +141,29 @@ impl EventLoop {
             ..
         } = self;
         timing_commits(replica, shared, batches, |replica| replica.go_on(out))?;
-        self.judge_disk("took", took.unwrap_or_default())
+        self.judge_disk("took", took.unwrap_or_default(), now_ms)
     }
 
     /// A leader applies only what is durable here, so it answers no writes while its disk works;
     /// and if it waits for that itself, longer than followers are patient, it is deposed each time.
     /// It hands over instead, while it still can.
-    fn judge_disk(&mut self, verb: &str, duration: Duration) -> Result<(), replica::Error> {
+    fn judge_disk(
+        &mut self,
+        verb: &str,
+        duration: Duration,
+        now_ms: u64,
+    ) -> Result<(), replica::Error> {
         if duration < self.patience || !self.leads || self.is_alone() {
             return Ok(());
         }
-        tracing::warn!(
+        let text = format!(
             "a sync of the log {verb} {} ms, longer than the election timeout of {} ms: handing \
              leadership over; look at the disk",
             duration.as_millis(),
             self.patience.as_millis()
         );
+        // Where the disks of all are slow, there is nobody to hand it to.
+        self.network.complain(None, "slow disk", &text, now_ms);
         self.hand_over()
     }
 

@@ -8,7 +8,7 @@ mod verify;
 use std::{fmt::Write as _, io, path::Path};
 
 pub use inspect::{Output, inspect_log, inspect_meta, inspect_snapshots};
-pub use restore::{Origins, REVISION_STEP, Restore, check_backup, restore};
+pub use restore::{Origins, REVISION_STEP, Restore, check_backup, open_directory_of, restore};
 pub use verify::verify;
 
 use crate::{

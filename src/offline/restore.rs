@@ -67,7 +67,7 @@ pub fn restore(
         Origins::File(file) => {
             // Before the directory is begun: a wrong file leaves nothing behind.
             let (_, Snapshot { hash, .. }) = check_backup(file)?;
-            let (media, name) = place(file)?;
+            let (media, name) = open_directory_of(file)?;
             let directory = RestoredDir::begin(&restore.data_dir)?;
             build(restore, directory, (media, &name), hash)?
         }
@@ -150,8 +150,11 @@ fn write_down(path: &Path, survivor: &Sound, media: &mut FileMedia) -> Result<Sn
     Ok(writer.finish().map_err(failed)?.0)
 }
 
-/// The directory and name of a file.
-fn place(file: &Path) -> Result<(FileMedia, String), Failure> {
+/// The directory of a file, and its name there.
+///
+/// # Errors
+/// Code 2 when it is no name of a file, 74 when its directory cannot be opened.
+pub fn open_directory_of(file: &Path) -> Result<(FileMedia, String), Failure> {
     let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
         let text = format!("{} is no name of a file; give one in UTF-8", file.display());
         return Err(StartError::Flag(text).into());
@@ -170,7 +173,7 @@ fn place(file: &Path) -> Result<(FileMedia, String), Failure> {
 /// Code 2 when it is no name of a file, 5 when it is of a newer program, 6 when it is damaged, 74
 /// when it cannot be read.
 pub fn check_backup(file: &Path) -> Result<(Header, Snapshot), Failure> {
-    let (mut media, name) = place(file)?;
+    let (mut media, name) = open_directory_of(file)?;
     let source = media.open_source(&name);
     let source = source.map_err(|error| StartError::io(file, error))?;
     let mut loading = Loading::new(source, file.display().to_string()).map_err(wrong)?;

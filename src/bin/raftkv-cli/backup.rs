@@ -8,7 +8,7 @@ use std::{
 use clap::Subcommand;
 use raftkv::{
     client::{BackupHead, BackupPart, Client},
-    offline::check_backup,
+    offline::{Failure, check_backup, open_directory_of},
     raft::Snapshot,
     storage::Header,
 };
@@ -58,7 +58,7 @@ impl Target {
             );
             return Err((exit::USAGE, text));
         }
-        let (mut media, name) = place(file)?;
+        let (mut media, name) = open_directory_of(file).map_err(explained)?;
         let temporary = format!("{name}.tmp");
         let sink = media.create(&temporary);
         Ok(Target {
@@ -149,26 +149,16 @@ fn inspect(file: &Path) -> Ended {
     said(&lines.join("\n"))
 }
 
-/// The directory of a file, and its name there.
-fn place(file: &Path) -> Result<(FileMedia, String), (u8, String)> {
-    let Some(name) = file.file_name().and_then(|name| name.to_str()) else {
-        let text = format!("{} is no name of a file; give one in UTF-8", file.display());
-        return Err((exit::USAGE, text));
-    };
-    let directory = match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let media = FileMedia::open(directory).map_err(|error| disk(directory, &error))?;
-    Ok((media, name.to_owned()))
+fn check(file: &Path) -> Result<(Header, Snapshot), (u8, String)> {
+    check_backup(file).map_err(explained)
 }
 
-fn check(file: &Path) -> Result<(Header, Snapshot), (u8, String)> {
-    check_backup(file).map_err(|failure| match failure.code {
+fn explained(failure: Failure) -> (u8, String) {
+    match failure.code {
         // No disk of the cluster's.
         74 => (exit::UNAVAILABLE, failure.text),
         code => (code, failure.text),
-    })
+    }
 }
 
 fn disk(file: &Path, error: &io::Error) -> (u8, String) {
