@@ -190,10 +190,8 @@ impl Cluster {
         if endpoints != DEFAULT_CLUSTER {
             say(&format!("           export RAFTKV_ENDPOINTS={endpoints}"));
         }
-        say(&format!(
-            "           {} put greeting hello",
-            sibling("raftkv-cli").display()
-        ));
+        let client = quoted(&sibling("raftkv-cli").display().to_string());
+        say(&format!("           {client} put greeting hello"));
         say("         Ctrl-C stops all nodes");
     }
 
@@ -207,11 +205,10 @@ impl Cluster {
         say(&format!(
             "node {id} {how}; the others go on.  To start it again, in another shell:"
         ));
-        let flags = node_flags(node, &self.peers).join(" ");
-        say(&format!(
-            "           {} {flags}",
-            sibling("raftkv").display()
-        ));
+        let mut words = vec![sibling("raftkv").display().to_string()];
+        words.extend(node_flags(node, &self.peers));
+        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        say(&format!("           {}", words.join(" ")));
     }
 
     /// Tells all nodes to stop, and waits until they have; a second signal, or a node that takes
@@ -313,6 +310,15 @@ fn copy_log(id: u16, log: ChildStderr) -> String {
     last
 }
 
+/// A word as a shell takes it back.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@,+=%".contains(char);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 fn node_flags(node: &DevNode, peers: &str) -> Vec<String> {
     let id = node.id.to_string();
     let data_dir = path::absolute(&node.data_dir).unwrap_or_else(|_| node.data_dir.clone());
@@ -344,4 +350,27 @@ fn sibling(name: &str) -> PathBuf {
 fn say(line: &str) {
     // Nobody reads it: the cluster goes on all the same.
     let _ = writeln!(io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_back_what_it_is_told_to_paste() {
+        for word in [
+            "--peers",
+            "0@127.0.0.1:9110,1@[::1]:9",
+            "/a b/$HOME",
+            "it's",
+            "",
+            "*",
+        ] {
+            let command = format!("printf %s {}", quoted(word));
+            let printed = Command::new("sh").args(["-c", &command]).output();
+            let printed = String::from_utf8(printed.expect("a shell").stdout);
+            assert_eq!(printed.expect("as it came"), word);
+        }
+        assert_eq!(quoted("/var/lib/raftkv-0"), "/var/lib/raftkv-0");
+    }
 }
