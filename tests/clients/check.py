@@ -195,6 +195,8 @@ def check_reflection_describes_itself_too(endpoint, types):
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "raftkv.proto.BackupService",
+        "raftkv.proto.ClusterService",
         SERVICE,
     ], types.services
 
