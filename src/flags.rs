@@ -11,6 +11,7 @@ use raftkv::{
     node::{Config, StartError, check_address, parse_peers, split_address},
     offline::{Origins, Output, Restore},
     raft::{MEMBERS_MAX, NodeId},
+    replica::SnapshotPolicy,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -246,7 +247,7 @@ pub struct NodeFlags {
         long,
         env = "RAFTKV_SNAPSHOT_LOG_BYTES",
         value_name = "BYTES",
-        default_value = "268435456",
+        default_value_t = SnapshotPolicy::default().log_bytes,
         value_parser = clap::value_parser!(u64).range(SNAPSHOT_LOG_BYTES)
     )]
     snapshot_log_bytes: u64,
@@ -255,7 +256,7 @@ pub struct NodeFlags {
         long,
         env = "RAFTKV_SNAPSHOT_LOG_ENTRIES",
         value_name = "COUNT",
-        default_value = "250000",
+        default_value_t = SnapshotPolicy::default().log_entries,
         value_parser = clap::value_parser!(u64).range(SNAPSHOT_LOG_ENTRIES)
     )]
     snapshot_log_entries: u64,

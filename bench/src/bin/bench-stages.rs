@@ -6,6 +6,7 @@ use raftkv::{
     gateway::Gateway,
     node::{Config, Node, Stage, Stages},
     raft::{NodeId, RoleName},
+    replica::SnapshotPolicy,
 };
 use raftkv_bench::{
     api::{Method, System},
@@ -137,8 +138,8 @@ fn start(directory: &Path) -> Result<Vec<Member>, Box<dyn Error>> {
             data_dir: directory.join(node_id.to_string()),
             heartbeat_ms: 50,
             election_timeout_ms: 150,
-            snapshot_log_bytes: 256 << 20,
-            snapshot_log_entries: 250_000,
+            snapshot_log_bytes: SnapshotPolicy::default().log_bytes,
+            snapshot_log_entries: SnapshotPolicy::default().log_entries,
         })?;
         let gateway = Gateway::start(clients, |answers, wake| node.handle(answers, wake))?;
         members.push(Member { gateway, node });
